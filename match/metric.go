@@ -47,7 +47,8 @@ type Made struct {
 	Photos   int      `json:"photos"`
 }
 
-const kindFusedCosine = "fused_cosine"
+// KindFusedCosine is a metric that averages the recognisers' cosines.
+const KindFusedCosine = "fused_cosine"
 
 // ReadFitted reads a metric file.
 func ReadFitted(path string) (Fitted, error) {
@@ -59,8 +60,8 @@ func ReadFitted(path string) (Fitted, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return f, fmt.Errorf("metric file %s: %w", path, err)
 	}
-	if f.Kind != kindFusedCosine {
-		return f, fmt.Errorf("metric file %s: kind %q is not one this version knows (%s)", path, f.Kind, kindFusedCosine)
+	if f.Kind != KindFusedCosine {
+		return f, fmt.Errorf("metric file %s: kind %q is not one this version knows (%s)", path, f.Kind, KindFusedCosine)
 	}
 	return f, nil
 }
@@ -82,7 +83,7 @@ func NewMetric(recognisers []Recogniser, f Fitted) (*Metric, error) {
 		}
 		m.centres[i] = c
 		m.dim += r.Dim
-		fmt.Fprintf(h, "%s %s %d\n", kindFusedCosine, r.Fingerprint, r.Dim)
+		fmt.Fprintf(h, "%s %s %d\n", KindFusedCosine, r.Fingerprint, r.Dim)
 		_ = binary.Write(h, binary.LittleEndian, c) // a hash never fails to take bytes
 	}
 	m.id = "fc-" + hex.EncodeToString(h.Sum(nil)[:6])

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"homeward/api"
+	"homeward/engine"
+	"homeward/finder"
+	"homeward/server"
+)
+
+// photoFaces is what `faces --json` prints of each photo.
+type photoFaces struct {
+	Path  string     `json:"path"`
+	Photo *api.Photo `json:"photo,omitempty"`
+	Error string     `json:"error,omitempty"`
+}
+
+func facesCommand(o *options) *cobra.Command {
+	var draw string
+	c := &cobra.Command{
+		Use:   "faces PHOTO...",
+		Short: "Print the faces found in photos",
+		Args:  args(1, -1, "one photo or more"),
+		RunE: func(c *cobra.Command, paths []string) error {
+			if draw != "" && len(paths) > 1 {
+				return usageError{errors.New("--draw takes one photo at a time")}
+			}
+			return faces(c.Context(), o, c.OutOrStdout(), paths, draw)
+		},
+	}
+	c.Flags().StringVar(&draw, "draw", "", "write the photo with boxes, landmarks and ages to this file (.png or .jpg)")
+	return c
+}
+
+func faces(ctx context.Context, o *options, w io.Writer, paths []string, draw string) (err error) {
+	e, err := finder.OpenEngine(ctx, o.config())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	var all []photoFaces
+	var failed int
+	for _, path := range paths {
+		photo, a, err := analyseFile(ctx, e, path)
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		out := photoFaces{Path: path}
+		if err != nil {
+			failed++
+			out.Error = err.Error()
+		} else {
+			out.Photo = server.ProbePhoto(a)
+		}
+		all = append(all, out)
+		if !o.json {
+			printFaces(w, out)
+		}
+		if draw != "" && err == nil {
+			if err := drawFaces(photo, a, draw); err != nil {
+				return err
+			}
+		}
+	}
+	if o.json {
+		if err := printJSON(w, all); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d photos could not be used", failed, len(paths))
+	}
+	return nil
+}
+
+func analyseFile(ctx context.Context, e *engine.Engine, path string) ([]byte, *engine.Analysis, error) {
+	photo, err := readPhoto(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := e.Analyse(ctx, photo, nil)
+	return photo, a, err
+}
+
+// readPhoto reads a file no larger than a photo may be.
+func readPhoto(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	photo, err := io.ReadAll(io.LimitReader(f, finder.MaxPhotoBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(photo) > finder.MaxPhotoBytes {
+		return nil, errors.New("the file is larger than 64 MB: use a smaller copy")
+	}
+	return photo, nil
+}
+
+func printFaces(w io.Writer, p photoFaces) {
+	if p.Error != "" {
+		fmt.Fprintf(w, "%s: %s\n", p.Path, p.Error)
+		return
+	}
+	taken := p.Photo.Taken
+	if taken == "" {
+		taken = "date unknown"
+	}
+	fmt.Fprintf(w, "%s: %s %d×%d, %s, %d faces\n", p.Path, p.Photo.Format, p.Photo.Width, p.Photo.Height, taken, len(p.Photo.Faces))
+	for i, f := range p.Photo.Faces {
+		fmt.Fprintf(w, "  face %d: %.0f×%.0f at %.0f,%.0f  age about %.0f (±%.0f)  quality %.2f  detector %.2f\n",
+			i, f.Box.Width, f.Box.Height, f.Box.X, f.Box.Y, f.Age, f.AgeSD, f.Quality, f.Score)
+		for _, r := range f.Reasons {
+			fmt.Fprintf(w, "          %s\n", r)
+		}
+	}
+}
+
+func drawFaces(photo []byte, a *engine.Analysis, path string) error {
+	img, err := engine.Draw(photo, a)
+	if err != nil {
+		return fmt.Errorf("draw: %w", err)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	switch ext := strings.ToLower(filepath.Ext(path)); ext {
+	case ".jpg", ".jpeg":
+		err = jpeg.Encode(f, img, &jpeg.Options{Quality: 90})
+	case ".png":
+		err = png.Encode(f, img)
+	default:
+		err = usageError{fmt.Errorf("--draw %s: name a .png or .jpg file", path)}
+	}
+	return errors.Join(err, f.Close())
+}

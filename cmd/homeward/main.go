@@ -1,0 +1,109 @@
+// Command homeward runs Homeward: the server, and the tools around its registry.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"homeward/finder"
+)
+
+func main() { os.Exit(run()) }
+
+// Exit codes: 0 done, 1 failed, 2 wrong usage.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := root().ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "homeward:", err)
+	var usage usageError
+	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
+		fmt.Fprintln(os.Stderr, "Run 'homeward help' for how to use it.")
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+// options are the flags every command knows.
+type options struct {
+	data, operatorKey, models, set string
+	json                           bool
+}
+
+func root() *cobra.Command {
+	o := &options{}
+	c := &cobra.Command{
+		Use:           "homeward",
+		Short:         "Face search that brings missing children home",
+		Long:          "Homeward finds the cases of missing and found children that may be the same child.\nA score is a lead for people and DNA to settle, never an identification.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	p := c.PersistentFlags()
+	p.StringVar(&o.data, "data", env("HOMEWARD_DATA", "data"), "the registry's directory (HOMEWARD_DATA)")
+	p.StringVar(&o.operatorKey, "operator-key", os.Getenv("HOMEWARD_OPERATOR_KEY"), "file of the operator's key (HOMEWARD_OPERATOR_KEY); by default operator.key in the data directory")
+	p.StringVar(&o.models, "models", os.Getenv("HOMEWARD_MODELS"), "directory of the model cards (HOMEWARD_MODELS)")
+	p.StringVar(&o.set, "set", env("HOMEWARD_SET", "default"), "name of the model set (HOMEWARD_SET)")
+	p.BoolVar(&o.json, "json", false, "print results as JSON")
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	c.AddCommand(serveCommand(o), facesCommand(o), searchCommand(o), importCommand(o), modelsCommand(o), keyCommand(o), trainCommand(o))
+	return c
+}
+
+func env(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// args checks how many arguments a command got; want says in words what it takes.
+func args(least, most int, want string) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		if len(given) < least || most >= 0 && len(given) > most {
+			return usageError{fmt.Errorf("%s takes %s: %s", c.Name(), want, c.UseLine())}
+		}
+		return nil
+	}
+}
+
+func (o *options) config() finder.Config {
+	return finder.Config{Data: o.data, OperatorKey: o.operatorKey, Models: o.models, Set: o.set}
+}
+
+// withFinder opens the registry and the models for one command.
+func (o *options) withFinder(ctx context.Context, do func(*finder.Finder) error) (err error) {
+	f, err := finder.Open(ctx, o.config())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return do(f)
+}
+
+// printJSON prints v for a program to read.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,154 @@
+package finder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"homeward/engine"
+	"homeward/match"
+	"homeward/registry"
+)
+
+// wake tells one idle worker to look at the queue.
+func (f *Finder) wake() {
+	select {
+	case f.work <- struct{}{}:
+	default:
+	}
+}
+
+// analyseQueue analyses queued photos until ctx ends.
+func (f *Finder) analyseQueue(ctx context.Context) error {
+	for {
+		p, ok, err := f.Registry.ClaimPhoto(ctx)
+		if err != nil && ctx.Err() == nil {
+			f.log.Error("take a photo from the queue", "error", err)
+		}
+		if ok {
+			f.wake() // there may be more for another worker
+			if err := f.analyseStored(ctx, p); err != nil {
+				f.log.Error("analyse", "photo", p.ID, "error", err)
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.work:
+		}
+	}
+}
+
+// analyseStored analyses a photo that this process has claimed.
+func (f *Finder) analyseStored(ctx context.Context, p registry.Photo) error {
+	analysis, err := func() (*engine.Analysis, error) {
+		r, err := f.Registry.OpenPhoto(ctx, p.ID)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		photo, err := readAll(r, p.Size)
+		if err != nil {
+			return nil, err
+		}
+		return f.engine.Analyse(ctx, photo, nil)
+	}()
+	ctx = context.WithoutCancel(ctx)
+	if err := f.settle(ctx, p, analysis, err); err != nil {
+		return err
+	}
+	return f.CatchUp(ctx)
+}
+
+// settle ends a claimed photo's analysis: saves what was found, hands the photo back when it was interrupted, or notes
+// why it failed.
+func (f *Finder) settle(ctx context.Context, p registry.Photo, a *engine.Analysis, failed error) error {
+	defer f.settled.tell()
+	if failed == nil {
+		var faces []registry.NewFace
+		if faces, failed = f.newFaces(a); failed == nil {
+			failed = f.Registry.SaveAnalysis(ctx, p.ID, f.templates, registry.NewAnalysis{
+				Width: a.Width, Height: a.Height, TakenEXIF: registry.DayOf(a.TakenAt), Faces: faces,
+			})
+		}
+	}
+	var unusable *engine.PhotoError
+	switch {
+	case failed == nil:
+		return nil
+	case errors.Is(failed, registry.ErrNotFound): // deleted while it was being looked at
+		return nil
+	case errors.Is(failed, context.Canceled), errors.Is(failed, context.DeadlineExceeded):
+		return f.Registry.Release(ctx, p.ID)
+	case errors.As(failed, &unusable), errors.Is(failed, registry.ErrCorrupt):
+		return f.Registry.FailAnalysis(ctx, p.ID, failed.Error(), true)
+	}
+	f.log.Error("analysis failed", "photo", p.ID, "try", p.Tries, "error", failed)
+	return f.Registry.FailAnalysis(ctx, p.ID, failed.Error(), false)
+}
+
+// newFaces makes an analysis' faces ready to be stored, templates included.
+func (f *Finder) newFaces(a *engine.Analysis) ([]registry.NewFace, error) {
+	faces := make([]registry.NewFace, len(a.Faces))
+	for i, e := range a.Faces {
+		template, embeddings, err := f.template(e)
+		if err != nil {
+			return nil, err
+		}
+		faces[i] = registry.NewFace{Face: StoredFace(e), Embeddings: embeddings, Template: template}
+	}
+	return faces, nil
+}
+
+// template fuses a face's embeddings; nil where no recogniser could work on it.
+func (f *Finder) template(e engine.Face) (template []float32, embeddings map[string][]float32, err error) {
+	embeddings = make(map[string][]float32, len(e.Embeddings))
+	for _, v := range e.Embeddings {
+		if v.Vector != nil {
+			embeddings[f.fingerprints[v.Recogniser]] = v.Vector
+		}
+	}
+	template, err = f.metric.Template(embeddings)
+	if errors.Is(err, match.ErrNoTemplate) {
+		return nil, embeddings, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("fuse embeddings: %w", err)
+	}
+	return template, embeddings, nil
+}
+
+// StoredFace is a face as the registry keeps it, still without an id.
+func StoredFace(e engine.Face) registry.Face {
+	s := registry.Face{
+		X: e.Box.X, Y: e.Box.Y, W: e.Box.Width, H: e.Box.Height,
+		Score: e.Score, AgeYears: e.Age.Years, AgeSD: e.Age.SD,
+		Quality: e.Quality.Overall, EyeDist: e.Quality.Size, Sharpness: e.Quality.Sharpness,
+		Yaw: e.Quality.Yaw, Pitch: e.Quality.Pitch, Roll: e.Quality.Roll,
+		Searchable: e.Quality.Searchable,
+	}
+	for i, l := range e.Landmarks {
+		s.Landmarks[i] = [2]float32{l.X, l.Y}
+	}
+	for _, r := range e.Quality.Reasons {
+		s.Reasons = append(s.Reasons, string(r))
+	}
+	return s
+}
+
+// Settled waits until a photo is no longer queued, or ctx ends, and returns it.
+func (f *Finder) Settled(ctx context.Context, id registry.PhotoID) (registry.Photo, error) {
+	for {
+		again := f.settled.wait()
+		p, err := f.Registry.Photo(ctx, id)
+		if err != nil || p.State != registry.Queued {
+			return p, err
+		}
+		select {
+		case <-ctx.Done():
+			return p, nil
+		case <-again:
+		}
+	}
+}

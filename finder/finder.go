@@ -1,0 +1,225 @@
+package finder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"homeward/engine"
+	"homeward/index"
+	"homeward/match"
+	"homeward/models"
+	"homeward/registry"
+)
+
+// Config says what a Finder works with.
+type Config struct {
+	Data        string // the registry's directory
+	OperatorKey string // path of the operator's key; empty for the one in Data
+	Models      string // directory of the model cards; empty for models.DefaultDir
+	Set         string // name of the model set; empty for "default"
+	Workers     int    // photos analysed at once; 0 for one per core
+	Log         *slog.Logger
+}
+
+// Finder joins engine, metric, index and registry. It is safe for concurrent use.
+type Finder struct {
+	Registry *registry.Registry
+	Models   *models.Catalogue
+	Set      models.Set
+
+	engine       *engine.Engine
+	metric       *match.Metric
+	fingerprints map[string]string // recogniser's name → its card's fingerprint
+	templates    string            // what templates made now are marked with: model set and metric
+
+	faces index.Index
+	words *index.Words
+
+	followed atomic.Int64 // the last change the indexes have seen
+	catchUp  sync.Mutex
+	ready    atomic.Bool
+
+	probes  *probes
+	settled *broadcast // told whenever a photo's analysis ends
+	work    chan struct{}
+	workers int
+	log     *slog.Logger
+}
+
+// Open opens the registry, loads and checks the models and fills the indexes. Run must be called for queued photos to be
+// analysed and for other processes' changes to be seen.
+func Open(ctx context.Context, c Config) (_ *Finder, err error) {
+	f, err := openModels(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	f.Registry, err = registry.Open(ctx, c.Data, registry.Options{OperatorKey: c.OperatorKey})
+	if err != nil {
+		return nil, err
+	}
+	if err := f.load(ctx); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// OpenEngine loads and checks the models, and makes the engine that runs them.
+func OpenEngine(ctx context.Context, c Config) (*engine.Engine, error) {
+	cat, set, err := openSet(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return engine.New(cat, set, engine.Options{Workers: c.Workers})
+}
+
+// openSet reads the model cards and checks the files of the set that is wanted.
+func openSet(ctx context.Context, c Config) (cat *models.Catalogue, set models.Set, err error) {
+	if c.Models == "" {
+		if c.Models, err = models.DefaultDir(); err != nil {
+			return nil, set, err
+		}
+	}
+	if cat, err = models.Load(c.Models); err != nil {
+		return nil, set, err
+	}
+	if c.Set == "" {
+		c.Set = "default"
+	}
+	if set, err = cat.Set(c.Set); err != nil {
+		return nil, set, err
+	}
+	return cat, set, cat.VerifySet(ctx, set)
+}
+
+// openModels makes a Finder that can see and fuse, but has no registry yet.
+func openModels(ctx context.Context, c Config) (*Finder, error) {
+	cat, set, err := openSet(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	metric, err := MetricFor(cat.Dir(), set)
+	if err != nil {
+		return nil, err
+	}
+	eng, err := engine.New(cat, set, engine.Options{Workers: c.Workers})
+	if err != nil {
+		return nil, err
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	words, err := index.NewWords()
+	if err != nil {
+		return nil, errors.Join(err, eng.Close())
+	}
+	f := &Finder{
+		Models: cat, Set: set, engine: eng, metric: metric,
+		fingerprints: make(map[string]string, len(set.Recognisers)),
+		templates:    set.ID + "." + metric.ID(),
+		faces:        index.NewExact(metric.Dim()),
+		words:        words,
+		probes:       newProbes(),
+		settled:      newBroadcast(),
+		work:         make(chan struct{}, 1),
+		workers:      eng.Workers(),
+		log:          c.Log,
+	}
+	for _, r := range set.Recognisers {
+		f.fingerprints[r.Name] = r.Fingerprint()
+	}
+	return f, nil
+}
+
+// MetricFor reads the fitted metric beside the cards and makes it fit the set's recognisers.
+func MetricFor(modelsDir string, set models.Set) (*match.Metric, error) {
+	fitted, err := match.ReadFitted(filepath.Join(modelsDir, "metrics", "default.json"))
+	if err != nil {
+		return nil, err
+	}
+	recognisers := make([]match.Recogniser, len(set.Recognisers))
+	for i, r := range set.Recognisers {
+		recognisers[i] = match.Recogniser{Fingerprint: r.Fingerprint(), Dim: r.Output.Dim}
+	}
+	return match.NewMetric(recognisers, fitted)
+}
+
+// TemplateSet is what templates made now are marked with: the model set's id and the metric's.
+func (f *Finder) TemplateSet() string { return f.templates }
+
+// followEvery bounds how long another process's change (an import, a command) takes to reach this one's indexes.
+const followEvery = time.Second
+
+// Run analyses queued photos and follows the registry until ctx ends, then returns once all work in hand is finished or
+// handed back.
+func (f *Finder) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range f.workers {
+		g.Go(func() error { return f.analyseQueue(ctx) })
+	}
+	g.Go(func() error {
+		tick := time.NewTicker(followEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+				f.wake()
+				if err := f.CatchUp(ctx); err != nil && ctx.Err() == nil {
+					f.log.Error("follow the registry", "error", err)
+				}
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// Close releases everything. No other method may be running.
+func (f *Finder) Close() error {
+	var errs []error
+	if f.faces != nil {
+		errs = append(errs, f.faces.Close())
+	}
+	if f.words != nil {
+		errs = append(errs, f.words.Close())
+	}
+	if f.engine != nil {
+		errs = append(errs, f.engine.Close())
+	}
+	if f.Registry != nil {
+		errs = append(errs, f.Registry.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Status is how the Finder is doing.
+type Status struct {
+	Ready      bool
+	Cases      int // with at least one reference
+	References int
+	Queued     int // photos waiting for analysis
+}
+
+// Status reports readiness and load.
+func (f *Finder) Status(ctx context.Context) (Status, error) {
+	s := Status{Ready: f.ready.Load()}
+	s.Cases, s.References = f.faces.Size()
+	var err error
+	if s.Queued, err = f.Registry.QueueDepth(ctx); err != nil {
+		return s, fmt.Errorf("status: %w", err)
+	}
+	return s, nil
+}

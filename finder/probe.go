@@ -1,0 +1,137 @@
+package finder
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+
+	"homeward/engine"
+	"homeward/registry"
+)
+
+const (
+	// probeLife is how long a search can be continued. A probe's photo is never kept, only what was found in it, in memory.
+	probeLife = time.Hour
+	// probesKept bounds the memory of searches under way: about 15 kB for a photo with four faces.
+	probesKept = 4096
+)
+
+var (
+	// ErrNoProbe means that a search is over, was never there, or belongs to someone else.
+	ErrNoProbe = errors.New("this search has ended: send the photo again")
+	// ErrNoFace means that a face was named that the probe does not have.
+	ErrNoFace = errors.New("the photo has no such face")
+	// ErrPoorFace means that the chosen face cannot be searched with.
+	ErrPoorFace = errors.New("this face is too poor to search with")
+)
+
+// Probe is something to search with: one enrolled face, or the faces of a photo that is not kept.
+type Probe struct {
+	ID      string
+	Owner   string // who may continue it
+	Expires time.Time
+	// Analysis is what was found in the photo; nil for an enrolled face.
+	Analysis *engine.Analysis
+	// Case is the case an enrolled face belongs to, which is left out of its own candidates.
+	Case    registry.CaseID
+	Gallery registry.Gallery // of Case
+
+	templates [][]float32 // one per face; nil for one too poor to search with
+}
+
+// Only returns the face to search with where there is no choice: the single face of the photo or the enrolled one.
+func (p *Probe) Only() (int, bool) { return 0, len(p.templates) == 1 }
+
+type probes = expirable.LRU[string, *Probe]
+
+func newProbes() *probes { return expirable.NewLRU[string, *Probe](probesKept, nil, probeLife) }
+
+// ProbePhoto finds the faces of a photo to search with. The photo itself is not kept.
+func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (*Probe, error) {
+	up, err := f.Registry.NewScratch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer up.Close()
+	photo, err := f.receive(ctx, up, body)
+	if err != nil {
+		return nil, err
+	}
+	a, err := f.engine.Analyse(ctx, photo, nil)
+	if err != nil {
+		return nil, err
+	}
+	p := &Probe{Analysis: a, templates: make([][]float32, len(a.Faces))}
+	for i, face := range a.Faces {
+		if !face.Quality.Searchable {
+			continue
+		}
+		if p.templates[i], _, err = f.template(face); err != nil {
+			return nil, err
+		}
+	}
+	return f.keep(owner, p), nil
+}
+
+// ProbeFace searches with an enrolled face.
+func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID) (*Probe, error) {
+	t, caseID, err := f.Registry.FaceTemplate(ctx, id, f.templates)
+	if err != nil {
+		return nil, err
+	}
+	c, err := f.Registry.Case(ctx, caseID)
+	if err != nil {
+		return nil, err
+	}
+	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, templates: [][]float32{t}}), nil
+}
+
+// Probe finds a search under way.
+func (f *Finder) Probe(owner, id string) (*Probe, error) {
+	p, ok := f.probes.Get(id)
+	if !ok || p.Owner != owner {
+		return nil, ErrNoProbe
+	}
+	return p, nil
+}
+
+func (f *Finder) keep(owner string, p *Probe) *Probe {
+	p.ID = "s_" + strings.ToLower(rand.Text())
+	p.Owner = owner
+	p.Expires = time.Now().Add(probeLife)
+	f.probes.Add(p.ID, p)
+	return p
+}
+
+func (p *Probe) template(face int) ([]float32, error) {
+	if face < 0 || face >= len(p.templates) {
+		return nil, fmt.Errorf("face %d of %d: %w", face, len(p.templates), ErrNoFace)
+	}
+	if p.templates[face] == nil {
+		return nil, ErrPoorFace
+	}
+	return p.templates[face], nil
+}
+
+// Searches is the gallery that the probe searches where the query does not say.
+func (p *Probe) Searches(asked registry.Gallery) registry.Gallery {
+	switch {
+	case asked != "":
+		return asked
+	case p.Gallery != "":
+		return p.Gallery.Other()
+	}
+	return registry.Missing
+}
+
+// Searchable says whether the face is good enough to search with.
+func (p *Probe) Searchable(face int) bool {
+	_, err := p.template(face)
+	return err == nil
+}

@@ -1,0 +1,195 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"homeward/api"
+	"homeward/finder"
+	"homeward/registry"
+)
+
+type photoPath struct {
+	Photo string `path:"photo" maxLength:"64" doc:"Id of the photo."`
+}
+
+type photoOutput struct {
+	Status   int
+	Location string `header:"Location"`
+	Body     api.Photo
+}
+
+func (s *Server) photoRoutes() {
+	tags := []string{"Photos"}
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "add-photo", Method: http.MethodPost, Path: prefix + "/cases/{case}/photos", Tags: tags,
+		Summary: "Add a photo to a case", DefaultStatus: http.StatusCreated,
+		Description: "Answers once the photo is stored and its faces are known. A photo that the case already has is answered with 200 and the one that exists. " +
+			"With an Idempotency-Key, a repeated request is answered like the first for a day.",
+		RequestBody: photoBody(nil),
+		Errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge,
+			http.StatusUnsupportedMediaType, http.StatusInsufficientStorage},
+		Responses: map[string]*huma.Response{"200": {Description: "The case already has this photo."}},
+	}, s.addPhoto)
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "list-photos", Method: http.MethodGet, Path: prefix + "/cases/{case}/photos", Tags: tags,
+		Summary: "List a case's photos, oldest first", Errors: []int{http.StatusNotFound},
+	}, func(ctx context.Context, in *casePath) (*struct{ Body []api.Photo }, error) {
+		c, err := s.caseWithPhotos(ctx, registry.CaseID(in.Case))
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return &struct{ Body []api.Photo }{c.Photos}, nil
+	})
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "get-photo", Method: http.MethodGet, Path: prefix + "/photos/{photo}", Tags: tags,
+		Summary: "Read what is known of a photo", Errors: []int{http.StatusNotFound},
+	}, func(ctx context.Context, in *photoPath) (*photoOutput, error) {
+		p, err := s.finder.Registry.Photo(ctx, registry.PhotoID(in.Photo))
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return &photoOutput{Status: http.StatusOK, Body: apiPhoto(p)}, nil
+	})
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "change-photo", Method: http.MethodPatch, Path: prefix + "/photos/{photo}", Tags: tags,
+		Summary: "Say when a photo was taken, or which face is the child", Errors: []int{http.StatusNotFound},
+	}, s.changePhoto)
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "delete-photo", Method: http.MethodDelete, Path: prefix + "/photos/{photo}", Tags: tags,
+		Summary: "Delete a photo for good", Errors: []int{http.StatusNotFound}, DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, in *photoPath) (*struct{}, error) {
+		err := s.finder.Registry.DeletePhoto(ctx, registry.PhotoID(in.Photo))
+		if err == nil {
+			s.chips.forget()
+			err = s.finder.CatchUp(ctx)
+		}
+		return nil, s.problem(err)
+	})
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "get-original", Method: http.MethodGet, Path: prefix + "/photos/{photo}/original", Tags: tags,
+		Summary: "Fetch the photo as it was sent", Errors: []int{http.StatusNotFound},
+		Responses: imageResponse("application/octet-stream"),
+	}, s.original)
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "get-rendition", Method: http.MethodGet, Path: prefix + "/photos/{photo}/rendition", Tags: tags,
+		Summary: "Fetch the photo upright, as a small JPEG without metadata", Errors: []int{http.StatusNotFound},
+		Responses: imageResponse("image/jpeg"),
+	}, s.rendition)
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "get-chip", Method: http.MethodGet, Path: prefix + "/faces/{face}/chip", Tags: tags,
+		Summary: "Fetch a face, cut out upright, as a small JPEG", Errors: []int{http.StatusNotFound},
+		Responses: imageResponse("image/jpeg"),
+	}, s.chip)
+}
+
+func (s *Server) addPhoto(ctx context.Context, in *struct {
+	casePath
+	Taken string `query:"taken" maxLength:"10" doc:"When the photo was taken: 2009, 2009-05 or 2009-05-17. Outranks what the file itself says." example:"2009"`
+	Name  string `query:"name" maxLength:"255" doc:"The file's name on your device."`
+	Key   string `header:"Idempotency-Key" maxLength:"200" doc:"Any string of your own that names this upload."`
+	upload
+}) (*photoOutput, error) {
+	taken, err := date("taken", in.Taken)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	add := func() (registry.PhotoID, bool, error) {
+		body, name, err := in.photo()
+		if err != nil {
+			return "", false, err
+		}
+		if in.Name != "" {
+			name = in.Name
+		}
+		p, existed, err := s.finder.AddPhoto(ctx, registry.CaseID(in.Case), finder.NewPhoto{Name: name, Taken: taken}, body)
+		return p.ID, existed, err
+	}
+	id, existed, err := s.once(ctx, in.Key, in.request, add)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	p, err := s.finder.Registry.Photo(ctx, id)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	out := &photoOutput{Status: http.StatusCreated, Location: prefix + "/photos/" + string(id), Body: apiPhoto(p)}
+	if existed {
+		out.Status, out.Body.Duplicate = http.StatusOK, true
+	}
+	return out, nil
+}
+
+func (s *Server) changePhoto(ctx context.Context, in *struct {
+	photoPath
+	Body api.PhotoChange
+}) (*photoOutput, error) {
+	id := registry.PhotoID(in.Photo)
+	ch := registry.PhotoChange{}
+	if in.Body.Taken != nil {
+		taken, err := date("taken", *in.Body.Taken)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		ch.Taken = &taken
+	}
+	if in.Body.Subject != nil {
+		face := registry.FaceID(*in.Body.Subject)
+		ch.Subject = &face
+	}
+	p, err := s.finder.Registry.UpdatePhoto(ctx, id, ch)
+	if err == nil {
+		err = s.finder.CatchUp(ctx)
+	}
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	return &photoOutput{Status: http.StatusOK, Body: apiPhoto(p)}, nil
+}
+
+func imageResponse(mediaType string) map[string]*huma.Response {
+	return map[string]*huma.Response{"200": {
+		Description: "The picture.",
+		Content:     map[string]*huma.MediaType{mediaType: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
+	}}
+}
+
+// mediaTypes of the formats the engine takes.
+var mediaTypes = map[string]string{
+	"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "tiff": "image/tiff", "heif": "image/heif",
+}
+
+func (s *Server) original(ctx context.Context, in *photoPath) (*huma.StreamResponse, error) {
+	p, err := s.finder.Registry.Photo(ctx, registry.PhotoID(in.Photo))
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	r, err := s.finder.Registry.OpenPhoto(ctx, p.ID)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer r.Close()
+		hc.SetHeader("Content-Type", mediaTypes[p.Format])
+		hc.SetHeader("Content-Length", fmt.Sprint(p.Size))
+		// Never shown as a page of ours, whatever hides in the file.
+		hc.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="%s.%s"`, p.ID, p.Format))
+		if _, err := io.Copy(hc.BodyWriter(), r); err != nil && !errors.Is(err, context.Canceled) {
+			s.log.Warn("send a photo", "photo", p.ID, "error", err)
+			panic(http.ErrAbortHandler) // the client must not take a part for the whole
+		}
+	}}, nil
+}

@@ -1,0 +1,120 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/gin-gonic/gin"
+
+	"homeward/engine"
+	"homeward/finder"
+	"homeward/registry"
+)
+
+// newProblem is an answer that says what went wrong and what to do (RFC 9457). Code is stable; programs may decide on it.
+func newProblem(status int, code, detail string) *huma.ErrorModel {
+	return &huma.ErrorModel{Type: "urn:homeward:problem:" + code, Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// photoStatus says which status a photo that cannot be used is answered with; 422 where it is not listed.
+var photoStatus = map[string]int{
+	"empty":              http.StatusBadRequest,
+	"not_an_image":       http.StatusUnsupportedMediaType,
+	"unsupported_format": http.StatusUnsupportedMediaType,
+	"animated":           http.StatusUnsupportedMediaType,
+	"too_many_pixels":    http.StatusRequestEntityTooLarge,
+}
+
+// problem turns an error into the answer a client gets. What is not a client's doing is logged and told in general words.
+func (s *Server) problem(err error) error {
+	var (
+		known *huma.ErrorModel
+		photo *engine.PhotoError
+		field *registry.FieldError
+		large *http.MaxBytesError
+		netw  net.Error
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &photo):
+		status := photoStatus[photo.Code]
+		if status == 0 {
+			status = http.StatusUnprocessableEntity
+		}
+		return newProblem(status, photo.Code, photo.Text)
+	case errors.As(err, &field):
+		p := newProblem(http.StatusUnprocessableEntity, "invalid", field.Error())
+		p.Errors = []*huma.ErrorDetail{{Message: field.Text, Location: field.Field}}
+		return p
+	case errors.As(err, &large):
+		return newProblem(http.StatusRequestEntityTooLarge, "too_large", "The photo is larger than 64 MB. Send a smaller copy.")
+	case errors.Is(err, finder.ErrNoProbe):
+		return newProblem(http.StatusNotFound, "search_ended", "This search has ended or is not yours. Send the photo again.")
+	case errors.Is(err, finder.ErrNoFace):
+		return newProblem(http.StatusUnprocessableEntity, "no_such_face", "The photo has no face with that number. Take one from photo.faces, counting from 0.")
+	case errors.Is(err, finder.ErrPoorFace):
+		return newProblem(http.StatusUnprocessableEntity, "poor_face", "This face is too poor to search with. Choose another face, or send a larger or sharper photo.")
+	case errors.Is(err, registry.ErrNotFound):
+		return newProblem(http.StatusNotFound, "not_found", "There is no such thing, or it was deleted. Check the id.")
+	case errors.Is(err, registry.ErrConflict):
+		return newProblem(http.StatusConflict, "conflict", "Someone else changed it since you read it. Read it again, then repeat your change.")
+	case errors.Is(err, registry.ErrDuplicate):
+		return newProblem(http.StatusConflict, "duplicate", err.Error())
+	case errors.Is(err, registry.ErrInvalid):
+		return newProblem(http.StatusUnprocessableEntity, "invalid", err.Error())
+	case errors.Is(err, registry.ErrFull):
+		s.log.Error("disk full", "error", err)
+		return newProblem(http.StatusInsufficientStorage, "disk_full", "The server's disk is full. Nothing was stored. Try again later, and tell the operator.")
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &netw) && netw.Timeout():
+		return newProblem(http.StatusBadRequest, "broken_off", "The upload broke off before it was complete. Nothing was stored. Send it again.")
+	case errors.Is(err, context.Canceled):
+		return newProblem(http.StatusBadRequest, "cancelled", "The request was cancelled. Nothing was stored.")
+	}
+	s.log.Error("request failed", "error", err)
+	return newProblem(http.StatusInternalServerError, "internal", "Something went wrong here, and it is logged. Try again; if it happens again, tell the operator the request id.")
+}
+
+func (s *Server) abort(c *gin.Context, err error) {
+	var p *huma.ErrorModel
+	if errors.As(s.problem(err), &p) {
+		writeProblem(c, p)
+	}
+}
+
+func writeProblem(c *gin.Context, p *huma.ErrorModel) {
+	raw, _ := json.Marshal(p) // strings and numbers always marshal
+	c.Data(p.Status, "application/problem+json", raw)
+	c.Abort()
+}
+
+// maxEcho bounds what an error repeats of a client's own value.
+const maxEcho = 100
+
+// trimEcho shortens values that errors repeat: a megabyte that was too long for a field does not travel back.
+func trimEcho(_ huma.Context, _ string, v any) (any, error) {
+	p, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	for _, e := range p.Errors {
+		switch value := e.Value.(type) {
+		case nil, bool, float64, int, int64:
+		case string:
+			if utf8.RuneCountInString(value) > maxEcho {
+				e.Value = string([]rune(value)[:maxEcho]) + "…"
+			}
+		default:
+			e.Value = nil
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,140 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"homeward/api"
+	"homeward/finder"
+	"homeward/registry"
+)
+
+// searchFilters are what a search can be narrowed by, and which face of the probe searches.
+type searchFilters struct {
+	Gallery string `query:"gallery" enum:"missing,found" doc:"The gallery to search: the one opposite an enrolled face, else missing, where it is not given."`
+	Face    string `query:"face" maxLength:"4" pattern:"^[0-9]*$" doc:"Which of photo.faces is the child, counting from 0. Needed when there are several."`
+	filters
+}
+
+type searchOutput struct {
+	Location string `header:"Location"`
+	Body     api.Search
+}
+
+func (s *Server) searchRoutes() {
+	tags := []string{"Searches"}
+	errs := []int{http.StatusBadRequest, http.StatusNotFound, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "create-search", Method: http.MethodPost, Path: prefix + "/searches", Tags: tags,
+		Summary: "Search with a photo, or with an enrolled face", DefaultStatus: http.StatusCreated,
+		Description: "The photo is not kept. If it shows several faces the answer lists them and asks which is the child: " +
+			"read the search again with `face`. A search can be continued for an hour by whoever started it.",
+		RequestBody: photoBody(map[string]*huma.MediaType{
+			"application/json": {Schema: huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, typeOf[api.SearchByFace]())},
+		}),
+		Errors: errs,
+	}, s.createSearch)
+
+	huma.Register(s.api, huma.Operation{
+		OperationID: "get-search", Method: http.MethodGet, Path: prefix + "/searches/{search}", Tags: tags,
+		Summary: "Read more of a search: another page, face, gallery or filter", Errors: errs[1:2],
+	}, func(ctx context.Context, in *struct {
+		Search string `path:"search" maxLength:"64"`
+		searchFilters
+	}) (*searchOutput, error) {
+		p, err := s.finder.Probe(string(caller(ctx).ID), in.Search)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		return s.search(ctx, p, in.searchFilters)
+	})
+}
+
+func (s *Server) createSearch(ctx context.Context, in *struct {
+	searchFilters
+	upload
+}) (*searchOutput, error) {
+	if _, err := in.filters.query(); err != nil { // before a photo is taken in vain
+		return nil, s.problem(err)
+	}
+	p, err := s.newProbe(ctx, &in.upload)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	out, err := s.search(ctx, p, in.searchFilters)
+	if err != nil {
+		return nil, err
+	}
+	out.Location = prefix + "/searches/" + p.ID
+	return out, nil
+}
+
+func (s *Server) newProbe(ctx context.Context, u *upload) (*finder.Probe, error) {
+	owner := string(caller(ctx).ID)
+	if !strings.HasPrefix(u.request.Header.Get("Content-Type"), "application/json") {
+		body, _, err := u.photo()
+		if err != nil {
+			return nil, err
+		}
+		return s.finder.ProbePhoto(ctx, owner, body)
+	}
+	var by api.SearchByFace
+	d := json.NewDecoder(io.LimitReader(u.request.Body, 4096))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&by); err != nil || by.Face == "" {
+		return nil, newProblem(http.StatusBadRequest, "body", `Send {"face": "f_…"} with the id of an enrolled face, or a photo.`)
+	}
+	return s.finder.ProbeFace(ctx, owner, registry.FaceID(by.Face))
+}
+
+func (s *Server) search(ctx context.Context, p *finder.Probe, in searchFilters) (*searchOutput, error) {
+	q, err := in.query()
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	q.Gallery = registry.Gallery(in.Gallery)
+	body, err := Search(ctx, s.finder, p, in.Face, q)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	return &searchOutput{Body: body}, nil
+}
+
+// Search answers with a page of candidates, or, where face is empty and there are several, with the question which face
+// is the child. Page, API and command line all answer through it, and so alike.
+func Search(ctx context.Context, f *finder.Finder, p *finder.Probe, face string, q finder.Query) (api.Search, error) {
+	out := api.Search{
+		ID: p.ID, Expires: p.Expires, Gallery: string(p.Searches(q.Gallery)),
+		Candidates: []api.Candidate{}, Caution: api.Caution, ModelSet: f.TemplateSet(),
+	}
+	if p.Analysis != nil {
+		out.Photo = ProbePhoto(p.Analysis)
+		out.Message = out.Photo.Message
+	}
+	which, only := p.Only()
+	if face != "" {
+		var err error
+		if which, err = strconv.Atoi(face); err != nil {
+			return out, finder.ErrNoFace
+		}
+		out.Message = ""
+	} else if !only || !p.Searchable(which) {
+		return out, nil
+	}
+	found, err := f.Candidates(ctx, p, which, q)
+	if err != nil {
+		return out, err
+	}
+	out.Face, out.Next = &which, found.Next
+	for _, c := range found.Candidates {
+		out.Candidates = append(out.Candidates, apiCandidate(c))
+	}
+	return out, nil
+}

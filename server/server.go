@@ -1,0 +1,135 @@
+// Package server is Homeward's face to the world: the API under /api/v1, described by the OpenAPI document that is
+// generated from the code serving it, and the pages. It decides who may ask and how answers look; what the answers are
+// is package finder's business.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+
+	"homeward/finder"
+)
+
+// Limits on what a client may send, and how long it may take.
+const (
+	// idleBody ends an upload that has stood still for this long; a slow one that moves may take its time.
+	idleBody      = 30 * time.Second
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// drain is how long requests under way may take to finish at shutdown.
+	drain = 20 * time.Second
+)
+
+// Server answers requests.
+type Server struct {
+	finder  *finder.Finder
+	log     *slog.Logger
+	version string
+	engine  *gin.Engine
+	api     huma.API
+	chips   *renditions
+	pages   *template.Template
+}
+
+// New makes a server. Nothing listens until Serve.
+func New(f *finder.Finder, log *slog.Logger) (*Server, error) {
+	gin.SetMode(gin.ReleaseMode)
+	s := &Server{finder: f, log: log, version: version(), engine: gin.New(), chips: newRenditions()}
+	s.engine.HandleMethodNotAllowed = true
+	// The address of the peer is the address: no proxy is trusted to say otherwise.
+	if err := s.engine.SetTrustedProxies(nil); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s.engine.Use(s.observe, s.guard, protect(), s.authenticate)
+	s.engine.NoRoute(s.noRoute)
+	s.engine.NoMethod(s.noMethod)
+
+	s.api = humagin.New(s.engine, apiConfig(s.version))
+	s.healthRoutes()
+	s.caseRoutes()
+	s.photoRoutes()
+	s.searchRoutes()
+	s.docRoutes()
+	if err := s.pageRoutes(); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	return s, nil
+}
+
+// Handler serves every request.
+func (s *Server) Handler() http.Handler { return s.engine }
+
+// OpenAPI is the description of the API, as /api/v1/openapi.json serves it.
+func (s *Server) OpenAPI() *huma.OpenAPI { return s.api.OpenAPI() }
+
+// Serve answers on l until ctx ends, then lets requests under way finish.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler:           s.engine,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	done := make(chan error, 1)
+	go func() { done <- h.Serve(l) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	err := h.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("some requests did not finish in time and were cut off")
+		err = h.Close()
+	}
+	<-done
+	return err
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}
+
+func apiConfig(version string) huma.Config {
+	c := huma.DefaultConfig("Homeward", version)
+	c.OpenAPI.Info.Description = "Face search that brings missing and abducted children home. A score is a lead for people and DNA to settle, never an identification.\n\n" +
+		"Every request but health, readiness and this description needs `Authorization: Bearer KEY`; `homeward key add` makes a key. " +
+		"Errors are `application/problem+json` and say what to do."
+	c.OpenAPIPath = prefix + "/openapi"
+	c.SchemasPath = prefix + "/schemas"
+	c.DocsPath = "" // our own, without third parties: see docs.go
+	c.RejectUnknownQueryParameters = true
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"key": {Type: "http", Scheme: "bearer", Description: "A key made by `homeward key add`."},
+	}
+	c.Security = []map[string][]string{{"key": {}}}
+	c.Transformers = append(c.Transformers, trimEcho)
+	return c
+}
+
+// prefix stands before every path of the API.
+const prefix = "/api/v1"
