@@ -9,6 +9,7 @@ type Analysis struct {
 	Width, Height int       // after orientation
 	TakenAt       time.Time // EXIF DateTimeOriginal as local time without a zone; zero when the photo does not say
 	Faces         []Face    // largest first
+	Timing        Timing
 }
 
 // Point is a position in the photo.
@@ -23,6 +24,15 @@ type Box struct {
 	Y      float32 `json:"y"`
 	Width  float32 `json:"width"`
 	Height float32 `json:"height"`
+}
+
+func (b Box) scaled(k float32) Box { return Box{b.X * k, b.Y * k, b.Width * k, b.Height * k} }
+
+func scaled(landmarks [5]Point, k float32) [5]Point {
+	for i, p := range landmarks {
+		landmarks[i] = Point{p.X * k, p.Y * k}
+	}
+	return landmarks
 }
 
 // Face is one detected face.
