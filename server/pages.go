@@ -8,11 +8,13 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"homeward/api"
+	"homeward/finder"
 	"homeward/registry"
 )
 
@@ -47,7 +49,7 @@ func (s *Server) pageRoutes() error {
 	s.engine.GET("/signin", func(c *gin.Context) { s.page(c, http.StatusOK, "signin.html", nil) })
 	s.engine.POST("/signin", s.signIn)
 	s.engine.POST("/signout", s.signOut)
-	s.engine.GET("/", func(c *gin.Context) { s.page(c, http.StatusOK, "search.html", nil) })
+	s.engine.GET("/", func(c *gin.Context) { s.page(c, http.StatusOK, "search.html", searchPage{finder.MaxPhotoBytes}) })
 	s.engine.GET("/cases/:case", s.casePage)
 	return nil
 }
@@ -63,13 +65,16 @@ func (s *Server) page(c *gin.Context, status int, name string, own any) {
 	c.Data(status, "text/html; charset=utf-8", b.Bytes())
 }
 
+// searchPage tells a browser which photos are not worth sending.
+type searchPage struct{ MaxBytes int }
+
 // signInPage tells why signing in failed.
 type signInPage struct{ Error string }
 
 func (s *Server) signIn(c *gin.Context) {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 4096)
 	ctx := c.Request.Context()
-	key, err := s.finder.Registry.Authenticate(ctx, c.PostForm("key"))
+	key, err := s.finder.Registry.Authenticate(ctx, strings.TrimSpace(c.PostForm("key")))
 	if errors.Is(err, registry.ErrNotFound) {
 		s.page(c, http.StatusUnauthorized, "signin.html", signInPage{"This key is not valid. Check that you copied all of it; keys begin with hw_."})
 		return

@@ -1,0 +1,62 @@
+// Faces drawn over their photo, and cut out of it.
+import { el } from './dom.js';
+import { looks } from './facts.js';
+
+export const faceName = (face, i) => `Face ${i + 1}, ${looks(face.age)}`;
+
+// drawFaces puts a box on each face of the photo in frame, whose img shows the whole photo at any size. With pick the
+// boxes are buttons. chosen is the place of the child's own face, if it is known.
+export function drawFaces(frame, photo, { pick, chosen } = {}) {
+  frame.querySelectorAll('.face').forEach(f => f.remove());
+  const several = photo.faces.length > 1;
+  const percent = (part, whole) => `${Math.min(100, Math.max(0, 100 * part / whole))}%`;
+  photo.faces.forEach((face, i) => {
+    const { x, y, width, height } = face.box;
+    const box = el(pick ? 'button' : 'span', { className: 'face' },
+      el('span', { className: 'tag' }, several ? `${i + 1} · ${Math.round(face.age)}` : looks(face.age)));
+    if (pick) {
+      box.type = 'button';
+      box.setAttribute('aria-label', faceName(face, i) + (face.searchable ? '' : ', too poor to search with'));
+      box.setAttribute('aria-pressed', i === chosen);
+      box.addEventListener('click', () => pick(i));
+    } else {
+      box.setAttribute('role', 'img');
+      box.setAttribute('aria-label', faceName(face, i) + (several && i === chosen ? ', the child' : ''));
+    }
+    box.title = faceName(face, i);
+    box.classList.toggle('chosen', several && i === chosen);
+    box.classList.toggle('poor', !face.searchable);
+    box.style.left = percent(x, photo.width);
+    box.style.top = percent(y, photo.height);
+    box.style.right = percent(photo.width - x - width, photo.width);
+    box.style.bottom = percent(photo.height - y - height, photo.height);
+    frame.append(box);
+  });
+}
+
+// Cut-outs look like the server's chips of enrolled faces (engine.Chip), so that the two compare side by side: as wide
+// as 1.8 times the box, eyes level.
+const side = 224, times = 1.8;
+
+// cut gives the URL of a small picture of one face, or null where the browser cannot show the photo. The caller revokes it.
+export async function cut(img, photo, face) {
+  const k = img.naturalWidth / photo.width;
+  const canvas = el('canvas', { width: side, height: side });
+  const g = canvas.getContext('2d');
+  const { x, y, width, height } = face.box;
+  const [left, right] = face.landmarks;
+  const zoom = side / (times * k * Math.max(width, height));
+  g.imageSmoothingQuality = 'high';
+  g.translate(side / 2, side / 2);
+  g.rotate(-Math.atan2(right[1] - left[1], right[0] - left[0]));
+  g.scale(zoom, zoom);
+  g.drawImage(img, -k * (x + width / 2), -k * (y + height / 2));
+  const blob = await new Promise(done => canvas.toBlob(done, 'image/jpeg', 0.9));
+  return blob && URL.createObjectURL(blob);
+}
+
+// shows says whether the browser sees the photo as the server does: same shape, so same orientation.
+export function shows(img, photo) {
+  const mine = img.naturalWidth / img.naturalHeight, theirs = photo.width / photo.height;
+  return img.naturalWidth > 0 && Math.abs(mine / theirs - 1) < 0.03;
+}

@@ -1,0 +1,224 @@
+// The search page: a photo goes in, its faces are shown, one of them searches, candidates come out.
+import { call, send } from './api.js';
+import { byId, el, Task } from './dom.js';
+import { age, facts, heading, looks } from './facts.js';
+import { cut, drawFaces, shows } from './faces.js';
+
+const form = byId('narrow'), input = byId('file'), drop = byId('drop'), frame = byId('photo-frame');
+const progress = byId('progress'), list = byId('candidates'), more = byId('more'), which = byId('which');
+const most = Number(input.dataset.most);
+
+const task = new Task(byId('status'), byId('problem'), busy => {
+  more.disabled = busy;
+  byId('results').setAttribute('aria-busy', busy);
+  if (!busy) progress.hidden = true;
+});
+
+// What is being searched: a picked file or an enrolled face; img shows it; search is the server's answer; face is the
+// place of the face that searches; crop is its picture.
+let probe = null;
+
+// query is what the form narrows the search by.
+function query() {
+  const data = new FormData(form), q = new URLSearchParams();
+  for (const k of ['gallery', 'sex', 'born_from', 'born_to', 'words']) {
+    const v = data.get(k)?.trim();
+    if (v) q.set(k, v);
+  }
+  if (data.has('closed')) q.set('status', 'open,closed');
+  return q;
+}
+
+function clear() {
+  if (probe?.url) URL.revokeObjectURL(probe.url);
+  if (probe?.file && probe.crop) URL.revokeObjectURL(probe.crop);
+  frame.replaceChildren();
+  frame.classList.remove('blind');
+  list.replaceChildren();
+  byId('results').hidden = true;
+  which.hidden = true;
+  byId('probe-caption').textContent = '';
+}
+
+function pickFile(file) {
+  clear();
+  history.replaceState(null, '', '/');
+  probe = { file, face: null };
+  byId('drop-text').textContent = 'Choose another photo';
+  drop.classList.add('small');
+  if (file.size > most) {
+    task.stop();
+    byId('probe').hidden = true;
+    probe = null;
+    task.fail(`This photo is larger than ${most >> 20} MB. Choose a smaller copy of it.`);
+    return;
+  }
+  probe.url = URL.createObjectURL(file);
+  probe.img = el('img', { alt: 'The photo you chose', src: probe.url });
+  // Not every browser can show every format that the server reads; HEIC is the usual one.
+  probe.decoded = probe.img.decode().then(() => true, () => false);
+  const mine = probe;
+  probe.decoded.then(ok => { if (mine === probe) frame.classList.toggle('blind', !ok); });
+  frame.append(probe.img);
+  byId('probe').hidden = false;
+  start(probe);
+}
+
+function pickEnrolled(id) {
+  clear();
+  probe = { enrolled: id, face: null, crop: chip(id) };
+  byId('probe').hidden = false;
+  frame.append(el('img', { alt: 'The face that searches', src: probe.crop }));
+  start(probe);
+}
+
+// start makes the search. It also makes it anew where the server has forgotten it; a face chosen before stays chosen.
+function start(p) {
+  const asked = query().toString(), q = new URLSearchParams(asked);
+  if (p.enrolled && !p.search) q.delete('gallery'); // the server knows which one is opposite
+  if (p.file && p.face !== null) q.set('face', p.face);
+  task.run(p.file ? 'Sending the photo…' : 'Searching…', async signal => {
+    const got = p.file ? await upload(`/searches?${q}`, p.file, signal)
+      : await call('POST', `/searches?${q}`, { body: { face: p.enrolled }, signal });
+    const changed = query().toString() !== asked; // while the photo was on its way
+    if (!changed) form.elements.gallery.value = got.gallery;
+    await accept(p, got, signal, { jump: true });
+    if (changed) narrow();
+  }, () => start(p));
+}
+
+function upload(path, file, signal) {
+  progress.value = 0;
+  progress.hidden = false;
+  return send(path, file, {
+    signal,
+    sent(part) {
+      progress.value = part;
+      if (part < 1) return;
+      progress.removeAttribute('value');
+      task.say('Looking for faces and comparing…');
+    },
+  });
+}
+
+// load reads more of the search: another face, other filters, or the next page.
+function load(p, how = {}) {
+  const q = query();
+  if (p.file) q.set('face', p.face);
+  if (how.cursor) q.set('cursor', how.cursor);
+  task.run(how.cursor ? 'Loading more…' : 'Comparing…', async signal => {
+    const got = await call('GET', `/searches/${encodeURIComponent(p.search.id)}?${q}`, { signal });
+    await accept(p, got, signal, how);
+  }, err => err.code === 'search_ended' ? start(p) : load(p, how));
+}
+
+// accept shows an answer of the server. jump moves the focus to what is new.
+async function accept(p, got, signal, { jump, cursor }) {
+  p.search = got;
+  if (got.photo) {
+    const ok = await p.decoded && shows(p.img, got.photo);
+    signal.throwIfAborted();
+    frame.classList.toggle('blind', !ok);
+    const several = got.photo.faces.length > 1;
+    if (got.face !== undefined && (got.face !== p.face || !p.crop)) {
+      if (p.crop) URL.revokeObjectURL(p.crop);
+      p.crop = ok ? await cut(p.img, got.photo, got.photo.faces[got.face]) : null;
+      signal.throwIfAborted();
+    }
+    p.face = got.face ?? p.face;
+    drawFaces(frame, got.photo, { pick: several ? i => pick(p, i) : undefined, chosen: p.face });
+    which.hidden = !several;
+    byId('probe-caption').textContent = ok ? '' : 'This browser cannot show the photo. Its faces are listed instead.';
+  }
+  if (got.face === undefined) { // no face searches yet: the server says why
+    if (got.photo.needs !== 'choose_subject') return task.fail(got.message);
+    task.say(got.message);
+    if (jump) which.focus();
+    return;
+  }
+  if (!cursor) list.replaceChildren();
+  list.append(...got.candidates.map(c => candidate(p, c)));
+  more.hidden = !got.next;
+  byId('results').hidden = false;
+  const n = list.childElementCount;
+  byId('results-title').textContent = n ? 'Candidates, strongest first' : 'No candidates';
+  task.say(n === 0 ? `No case of a ${got.gallery} child matches what was asked. Widen the search, or compare with the other children.`
+    : `${n} ${got.gallery} child${n === 1 ? '' : 'ren'} that may be this child${got.next ? '; there are more' : ''}.`);
+  if (jump) byId('results-title').focus();
+}
+
+function pick(p, i) {
+  const face = p.search.photo.faces[i];
+  if (!face.searchable) {
+    task.stop();
+    task.fail(['This face is too poor to search with.', ...(face.reasons ?? [])].join(' '));
+    return;
+  }
+  p.face = i;
+  if (p.crop) URL.revokeObjectURL(p.crop);
+  p.crop = null;
+  list.replaceChildren();
+  byId('results').hidden = true;
+  load(p, { jump: true });
+}
+
+function narrow() {
+  if (!form.reportValidity() || !probe?.search || (probe.file && probe.face === null)) return;
+  load(probe);
+}
+
+const chip = id => `/api/v1/faces/${encodeURIComponent(id)}/chip?size=224`;
+
+function candidate(p, c) {
+  const mine = p.search.photo?.faces[p.face];
+  const taken = p.search.photo?.taken;
+  const then = age(c.case.born, c.photo.taken);
+  return el('li', {},
+    heading(c.case, el('span', { className: 'rank', 'aria-label': `Rank ${c.rank}` }, `${c.rank}.`)),
+    el('div', { className: 'pair' },
+      el('figure', {},
+        p.crop ? el('img', { src: p.crop, alt: 'The face that searches' })
+          : el('div', { className: 'blank' }, `Face ${p.face + 1} of your photo`),
+        el('figcaption', {}, p.file ? 'Your photo' : 'The face that searches',
+          mine ? el('span', {}, `Looks ${looks(mine.age)}`) : null,
+          taken ? el('span', {}, `Taken ${taken}`) : null)),
+      el('figure', {},
+        el('img', { src: chip(c.face.id), alt: 'The face on record', loading: 'lazy', width: 224, height: 224 }),
+        el('figcaption', {}, 'On record',
+          el('span', {}, `Looks ${looks(c.face.age)}`),
+          el('span', {}, c.photo.taken ? `Taken ${c.photo.taken}${then ? `, aged ${then}` : ''}` : 'Date of the photo unknown')))),
+    likeness(c.score),
+    facts(c.case));
+}
+
+function likeness(score) {
+  const fill = el('i');
+  fill.style.width = `${100 * Math.min(1, Math.max(0, score))}%`;
+  return el('p', { className: 'likeness' }, 'Likeness ', el('b', {}, score.toFixed(2)),
+    el('span', { className: 'bar', 'aria-hidden': 'true' }, fill));
+}
+
+input.addEventListener('change', () => {
+  const [file] = input.files;
+  if (!file) return;
+  pickFile(file);
+  input.value = ''; // the same photo may be chosen again
+});
+form.addEventListener('change', narrow);
+form.addEventListener('submit', e => { e.preventDefault(); narrow(); });
+more.addEventListener('click', () => load(probe, { cursor: probe.search.next }));
+
+const root = document.documentElement;
+addEventListener('dragover', e => { e.preventDefault(); root.classList.add('dragging'); });
+addEventListener('dragleave', e => { if (!e.relatedTarget) root.classList.remove('dragging'); });
+addEventListener('drop', e => {
+  e.preventDefault();
+  root.classList.remove('dragging');
+  const [file] = e.dataTransfer.files;
+  if (!file) return;
+  location.hash = '#photo';
+  pickFile(file);
+});
+
+const enrolled = new URLSearchParams(location.search).get('face');
+if (enrolled) pickEnrolled(enrolled);
