@@ -42,8 +42,8 @@ const (
 type Status string
 
 const (
-	Open   Status = "open"
-	Closed Status = "closed"
+	StatusOpen   Status = "open"
+	StatusClosed Status = "closed"
 )
 
 // Case is one child's record.
@@ -164,5 +164,6 @@ var (
 	ErrDuplicate = errors.New("already there")
 	ErrInvalid   = errors.New("invalid")
 	ErrFull      = errors.New("the disk is full")
+	ErrCorrupt   = errors.New("stored data is damaged")
 	ErrKey       = errors.New("the operator's key does not open this registry")
 )

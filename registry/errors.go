@@ -1,0 +1,55 @@
+package registry
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// FieldError says what is wrong with one field and what to write instead. It is an ErrInvalid.
+type FieldError struct {
+	Field string // as the API names it: "names", "born.from", …
+	Text  string
+}
+
+func (e *FieldError) Error() string { return e.Field + " " + e.Text }
+
+// Is makes errors.Is(err, ErrInvalid) true.
+func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
+
+// wrap says what was being done when err happened, and puts the failures of disk and database that a caller decides on
+// into this package's words. It keeps nil nil.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, classify(err))...)
+}
+
+func classify(err error) error {
+	switch {
+	case errors.Is(err, ErrFull), errors.Is(err, ErrCorrupt):
+		return err
+	case errors.Is(err, sql.ErrNoRows):
+		return ErrNotFound
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: free some space and try again: %w", ErrFull, err)
+	}
+	var db *sqlite.Error
+	if !errors.As(err, &db) {
+		return err
+	}
+	switch db.Code() & 0xff { // the low byte is the primary code; https://sqlite.org/rescode.html
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: free some space and try again: %w", ErrFull, err)
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w: restore registry.db from a backup: %w", ErrCorrupt, err)
+	case sqlite3.SQLITE_BUSY:
+		return fmt.Errorf("another process kept the registry busy; try again: %w", err)
+	}
+	return err
+}
