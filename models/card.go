@@ -30,7 +30,9 @@ type Card struct {
 
 // File is one file of a model, in models/weights once fetched.
 type File struct {
-	Name   string `json:"name"` // file name in models/weights
+	Name string `json:"name"` // file name in models/weights
+	// Arch is the processor (as GOARCH has it) that the file is for; empty for any. Load keeps those of this machine.
+	Arch   string `json:"arch,omitempty"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"` // as used, after conversion
 	Source Source `json:"source"`
