@@ -77,7 +77,7 @@ func (r *Registry) EachReference(ctx context.Context, set string, fn func(c Case
 		}
 		// Two cursors side by side, in the same order: a case's facts are then read once and not with each template.
 		refs, err := tx.QueryContext(ctx, `SELECT c.n, p.id, f.id, t.sealed FROM cases c CROSS JOIN photos p ON p.case_id = c.id `+
-			joinReferences+` ORDER BY c.n`, set)
+			joinReferences+` ORDER BY c.n, p.n`, set)
 		if err != nil {
 			return err
 		}

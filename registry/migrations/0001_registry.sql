@@ -50,6 +50,7 @@ CREATE TABLE photos (
     added_at   INTEGER NOT NULL,
     UNIQUE (case_id, digest)
 ) STRICT;
+CREATE INDEX photos_case ON photos (case_id); -- and, as in every index, n
 CREATE INDEX photos_queued ON photos (n) WHERE state = 'queued';
 CREATE INDEX photos_owned ON photos (owner) WHERE owner <> '';
 CREATE INDEX photos_set ON photos (model_set) WHERE state = 'analysed';

@@ -1,0 +1,412 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// face is a searchable face at x with a template that starts with first.
+func face(x, first float32) NewFace {
+	return NewFace{
+		Face:       Face{X: x, Y: 10, W: 100, H: 100, Score: 0.9, Searchable: true},
+		Embeddings: map[string][]float32{"r1": {first, 2}, "r2": {3, first}},
+		Template:   []float32{first, 0.5},
+	}
+}
+
+func save(t testing.TB, r *Registry, id PhotoID, set string, a NewAnalysis) Photo {
+	t.Helper()
+	if err := r.SaveAnalysis(t.Context(), id, set, a); err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.Photo(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestSaveAnalysis(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	c := newCase(t, r, Missing)
+	id := mustAdd(t, r, c.ID, []byte("1")).ID
+	f := face(5, 1)
+	f.Face = Face{
+		X: -1.5, Y: 2.25, W: 100.125, H: 99, Landmarks: [5][2]float32{{1, 2}, {3, 4}, {5, 6}, {7, 8}, {9, 0.1}}, Score: 0.9,
+		AgeYears: 7.5, AgeSD: 2, Quality: 0.5, EyeDist: 40, Sharpness: 123, Yaw: -3, Pitch: 4, Roll: 5, Searchable: true,
+		Reasons: []string{"too_small"},
+	}
+	p := save(t, r, id, "set", NewAnalysis{Width: 640, Height: 480, TakenEXIF: date(t, "2010-01-02"), Faces: []NewFace{f}})
+	if p.State != Analysed || p.Width != 640 || p.Height != 480 || p.Taken.String() != "2010-01-02" || p.TakenBy != TakenEXIF || len(p.Faces) != 1 || p.Subject != p.Faces[0].ID {
+		t.Fatalf("%+v", p)
+	}
+	want := f.Face
+	want.ID, want.PhotoID = p.Faces[0].ID, id
+	if fmt.Sprintf("%+v", p.Faces[0]) != fmt.Sprintf("%+v", want) {
+		t.Errorf("%+v\n%+v", p.Faces[0], want)
+	}
+	if of, err := r.PhotoOf(t.Context(), want.ID); err != nil || of.ID != id || len(of.Faces) != 1 {
+		t.Error(of, err)
+	}
+	template, caseID, err := r.FaceTemplate(t.Context(), want.ID, "set")
+	if err != nil || caseID != c.ID || !slices.Equal(template, f.Template) {
+		t.Error(template, caseID, err)
+	}
+	if _, _, err := r.FaceTemplate(t.Context(), want.ID, "other"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	e, err := r.Embeddings(t.Context(), want.ID)
+	if err != nil || !maps.EqualFunc(e, f.Embeddings, slices.Equal[[]float32]) {
+		t.Error(e, err)
+	}
+
+	// No face, and a face that no recogniser could work on.
+	none := save(t, r, mustAdd(t, r, c.ID, []byte("2")).ID, "set", NewAnalysis{})
+	if none.State != Analysed || none.Subject != "" || len(none.Faces) != 0 {
+		t.Errorf("%+v", none)
+	}
+	bare := save(t, r, mustAdd(t, r, c.ID, []byte("3")).ID, "set", NewAnalysis{Faces: []NewFace{{Face: Face{W: 1, H: 1, Searchable: true}}}})
+	if bare.Subject == "" {
+		t.Errorf("%+v", bare)
+	}
+	poor := face(0, 3)
+	poor.Searchable = false
+	save(t, r, mustAdd(t, r, c.ID, []byte("4")).ID, "set", NewAnalysis{Faces: []NewFace{poor}})
+	refs, err := r.References(t.Context(), c.ID, "set")
+	if err != nil || len(refs) != 1 || refs[0].Face != want.ID || refs[0].Photo != id {
+		t.Error(refs, err)
+	}
+}
+
+func TestSaveAnalysisRefusesBadNumbers(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	id := mustAdd(t, r, newCase(t, r, Missing).ID, []byte("1")).ID
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	for name, spoil := range map[string]func(*NewFace){
+		"NaN template":   func(f *NewFace) { f.Template[0] = nan },
+		"inf template":   func(f *NewFace) { f.Template[1] = -inf },
+		"zero template":  func(f *NewFace) { f.Template = []float32{0, 0} },
+		"empty template": func(f *NewFace) { f.Template = []float32{} },
+		"NaN embedding":  func(f *NewFace) { f.Embeddings["r1"][0] = nan },
+		"zero embedding": func(f *NewFace) { f.Embeddings["r1"] = []float32{0} },
+		"NaN box":        func(f *NewFace) { f.X = nan },
+		"inf landmark":   func(f *NewFace) { f.Landmarks[4][1] = inf },
+		"NaN age":        func(f *NewFace) { f.AgeYears = nan },
+	} {
+		good, bad := face(0, 1), face(500, 1)
+		spoil(&bad)
+		if err := r.SaveAnalysis(t.Context(), id, "set", NewAnalysis{Faces: []NewFace{good, bad}}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := r.SaveAnalysis(t.Context(), id, "", NewAnalysis{}); !errors.Is(err, ErrInvalid) {
+		t.Error(err)
+	}
+	if err := r.SaveAnalysis(t.Context(), "p_none", "set", NewAnalysis{}); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	if p, err := r.Photo(t.Context(), id); err != nil || p.State != Queued || len(p.Faces) != 0 {
+		t.Error("something was saved", p, err)
+	}
+}
+
+func TestSubject(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	c := newCase(t, r, Missing)
+	id := mustAdd(t, r, c.ID, []byte("1")).ID
+	two := NewAnalysis{Faces: []NewFace{face(0, 1), face(500, 2)}}
+	p := save(t, r, id, "set", two)
+	if p.Subject != "" {
+		t.Error("a subject was chosen among two")
+	}
+	child := p.Faces[1].ID
+	p, err := r.UpdatePhoto(t.Context(), id, PhotoChange{Subject: &child})
+	if err != nil || p.Subject != child {
+		t.Fatal(p, err)
+	}
+	refs, err := r.References(t.Context(), c.ID, "set")
+	if err != nil || len(refs) != 1 || refs[0].Face != child || refs[0].Template[0] != 2 {
+		t.Fatal(refs, err)
+	}
+
+	// A new analysis under another set finds the same faces a little elsewhere and in another order: ids and the choice stay.
+	again := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(505, 20), face(3, 10)}})
+	if again.Subject != child || again.Faces[0].ID != child || again.Faces[1].ID != p.Faces[0].ID {
+		t.Errorf("%+v", again)
+	}
+	for set, first := range map[string]float32{"set": 2, "set2": 20} {
+		refs, err := r.References(t.Context(), c.ID, set)
+		if err != nil || len(refs) != 1 || refs[0].Template[0] != first {
+			t.Error(set, refs, err)
+		}
+	}
+
+	// "None of them" outlives an analysis that finds one face; a face that is no longer found takes the choice with it.
+	nobody := FaceID("")
+	if _, err := r.UpdatePhoto(t.Context(), id, PhotoChange{Subject: &nobody}); err != nil {
+		t.Fatal(err)
+	}
+	if p := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(505, 20)}}); p.Subject != "" {
+		t.Error("a person's no was overruled")
+	}
+	if _, err := r.UpdatePhoto(t.Context(), id, PhotoChange{Subject: &child}); err != nil {
+		t.Fatal(err)
+	}
+	if p := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(0, 1), face(1500, 1)}}); p.Subject != "" || len(p.Faces) != 2 {
+		t.Errorf("%+v", p)
+	}
+	if p := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(0, 1)}}); p.Subject == "" {
+		t.Error("the only face is not the subject")
+	}
+	if refs, err := r.References(t.Context(), c.ID, "set"); err != nil || len(refs) != 0 {
+		t.Error("templates of faces that are gone:", refs, err)
+	}
+}
+
+func TestQueue(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	c := newCase(t, r, Missing)
+	if _, ok, err := r.ClaimPhoto(t.Context()); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	var ids []PhotoID
+	for i := range 3 {
+		ids = append(ids, mustAdd(t, r, c.ID, []byte{byte(i)}).ID)
+	}
+	claim := func(want PhotoID, tries int) {
+		t.Helper()
+		p, ok, err := r.ClaimPhoto(t.Context())
+		if err != nil || ok != (want != "") || p.ID != want || p.Tries != tries {
+			t.Fatalf("%+v %v %v", p, ok, err)
+		}
+	}
+	state := func(id PhotoID, want PhotoState, reason string) {
+		t.Helper()
+		if p, err := r.Photo(t.Context(), id); err != nil || p.State != want || p.Reason != reason {
+			t.Fatalf("%+v %v", p, err)
+		}
+	}
+	claim(ids[0], 1)
+	claim(ids[1], 1)
+	if n, err := r.QueueDepth(t.Context()); err != nil || n != 3 {
+		t.Error(n, err)
+	}
+	if err := r.Release(t.Context(), ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	claim(ids[0], 1) // the try was given back
+	if err := r.FailAnalysis(t.Context(), ids[0], "out of memory", false); err != nil {
+		t.Fatal(err)
+	}
+	state(ids[0], Queued, "")
+	claim("", 0) // it was tried before and ids[1] is under way
+	save(t, r, ids[1], "set", NewAnalysis{})
+	claim(ids[0], 2)
+	claim("", 0) // nothing beside it
+	if err := r.FailAnalysis(t.Context(), ids[0], "out of memory", false); err != nil {
+		t.Fatal(err)
+	}
+	state(ids[0], SetAside, "out of memory")
+	claim(ids[2], 1)
+	if err := r.FailAnalysis(t.Context(), ids[2], "not a photo", true); err != nil {
+		t.Fatal(err)
+	}
+	state(ids[2], SetAside, "not a photo")
+	claim("", 0)
+	if err := r.Requeue(t.Context(), ids[2]); err != nil {
+		t.Fatal(err)
+	}
+	state(ids[2], Queued, "")
+	claim(ids[2], 1)
+	if err := r.Requeue(t.Context(), ids[2]); err != nil { // under way already
+		t.Fatal(err)
+	}
+	claim("", 0)
+	save(t, r, ids[2], "set", NewAnalysis{Faces: []NewFace{face(0, 1)}})
+
+	for set, want := range map[string]int{"set": 0, "other": 2} {
+		if n, err := r.RequeueOther(t.Context(), set); err != nil || n != want {
+			t.Error(set, n, err)
+		}
+	}
+	if refs, err := r.References(t.Context(), c.ID, "set"); err != nil || len(refs) != 1 {
+		t.Error("a queued photo lost its references", refs, err)
+	}
+	for _, err := range []error{
+		r.Requeue(t.Context(), "p_none"), r.Release(t.Context(), "p_none"), r.FailAnalysis(t.Context(), "p_none", "", true),
+	} {
+		if !errors.Is(err, ErrNotFound) {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCloseHandsBack closes a registry in the middle of an analysis: that is no failure of the photo.
+func TestCloseHandsBack(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := mustAdd(t, r, newCase(t, r, Missing).ID, []byte("1")).ID
+	if _, ok, err := r.ClaimPhoto(t.Context()); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := files(t, filepath.Join(dir, "tmp")); len(left) != 0 {
+		t.Error(left)
+	}
+	r = open(t, dir, Options{})
+	if p, ok, err := r.ClaimPhoto(t.Context()); !ok || err != nil || p.ID != id || p.Tries != 1 {
+		t.Error(p, ok, err)
+	}
+}
+
+// die ends a registry as a killed process would: the kernel drops its lock, nothing else happens.
+func die(t testing.TB, r *Registry) {
+	t.Helper()
+	if err := errors.Join(r.lock.Close(), r.readers.Close(), r.writer.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r.lock = nil
+}
+
+// TestCrashingPhoto lets one of three photos end the process whenever it is looked at: it alone is set aside.
+func TestCrashingPhoto(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watcher := open(t, dir, Options{}) // another process, which lives on
+	c := newCase(t, r, Missing)
+	var ids []PhotoID
+	for i := range 3 {
+		ids = append(ids, mustAdd(t, r, c.ID, []byte{byte(i)}).ID)
+	}
+	bad := ids[1]
+	crashes := 0
+	for round := 0; ; round++ {
+		if round > 20 {
+			t.Fatal("the queue never empties")
+		}
+		var held []PhotoID
+		for range 2 { // two workers
+			p, ok, err := r.ClaimPhoto(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok {
+				held = append(held, p.ID)
+			}
+		}
+		if slices.Contains(held, bad) {
+			crashes++
+			die(t, r)
+			if r, err = Open(t.Context(), dir, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		for _, id := range held {
+			save(t, r, id, "set", NewAnalysis{})
+		}
+		if n, err := r.QueueDepth(t.Context()); err != nil {
+			t.Fatal(err)
+		} else if n == 0 {
+			break
+		}
+	}
+	defer r.Close()
+	if crashes != MaxTries {
+		t.Error(crashes, "crashes")
+	}
+	for _, id := range ids {
+		want := Analysed
+		if id == bad {
+			want = SetAside
+		}
+		if p, err := watcher.Photo(t.Context(), id); err != nil || p.State != want || (p.Reason != "") != (id == bad) {
+			t.Errorf("%+v %v", p, err)
+		}
+	}
+}
+
+// TestClaimFromDeadProcess takes a photo over from a process that ended while this one was running.
+func TestClaimFromDeadProcess(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir, Options{})
+	other, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := mustAdd(t, r, newCase(t, r, Missing).ID, []byte("1")).ID
+	if _, ok, err := other.ClaimPhoto(t.Context()); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if _, ok, err := r.ClaimPhoto(t.Context()); ok || err != nil {
+		t.Fatal("a live process was robbed", err)
+	}
+	die(t, other)
+	if p, ok, err := r.ClaimPhoto(t.Context()); !ok || err != nil || p.ID != id || p.Tries != 2 {
+		t.Fatal(p, ok, err)
+	}
+	// Its folder stays until a process is alone, and then goes.
+	if folders, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(folders) != 2 {
+		t.Error(folders, err)
+	}
+}
+
+// TestClaimsDoNotOverlap lets workers of two registries empty one queue.
+func TestClaimsDoNotOverlap(t *testing.T) {
+	dir := t.TempDir()
+	rs := []*Registry{open(t, dir, Options{}), open(t, dir, Options{})}
+	c := newCase(t, rs[0], Missing)
+	const n = 20
+	for i := range n {
+		mustAdd(t, rs[0], c.ID, []byte{byte(i)})
+	}
+	var mu sync.Mutex
+	seen := make(map[PhotoID]int)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			ctx := context.Background()
+			for {
+				p, ok, err := rs[i%2].ClaimPhoto(ctx)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !ok {
+					return
+				}
+				mu.Lock()
+				seen[p.ID]++
+				mu.Unlock()
+				if err := rs[i%2].SaveAnalysis(ctx, p.ID, "set", NewAnalysis{Faces: []NewFace{face(0, 1)}}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if len(seen) != n {
+		t.Error(len(seen), "photos were analysed")
+	}
+	for id, k := range seen {
+		if k != 1 {
+			t.Error(id, "was handed out", k, "times")
+		}
+	}
+}
