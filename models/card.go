@@ -69,13 +69,3 @@ type Output struct {
 	Dim   int       `json:"dim,omitempty"`  // length of an embedding
 	Ages  []float32 `json:"ages,omitempty"` // the age in years each class of an age model stands for
 }
-
-// Set is the models that work together. A template made under one set is meaningless under another.
-type Set struct {
-	Name        string
-	ID          string // derived from everything in the cards that changes the numbers; see Catalogue.Set
-	Detector    Card
-	Recognisers []Card
-	Age         Card
-	Runtime     Card
-}
