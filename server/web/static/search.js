@@ -141,9 +141,9 @@ async function accept(p, got, signal, { jump, cursor }) {
   more.hidden = !got.next;
   byId('results').hidden = false;
   const n = list.childElementCount;
-  byId('results-title').textContent = n ? 'Candidates, strongest first' : 'No candidates';
+  byId('results-title').textContent = n ? 'Candidates' : 'No candidates';
   task.say(n === 0 ? `No case of a ${got.gallery} child matches what was asked. Widen the search, or compare with the other children.`
-    : `${n} ${got.gallery} child${n === 1 ? '' : 'ren'} that may be this child${got.next ? '; there are more' : ''}.`);
+    : `${n} ${got.gallery} child${n === 1 ? '' : 'ren'}, strongest likeness first${got.next ? '; there are more' : ''}.`);
   if (jump) byId('results-title').focus();
 }
 
