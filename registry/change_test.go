@@ -64,6 +64,9 @@ func TestFollowing(t *testing.T) {
 	r := open(t, dir, Options{})
 	n := byte(0)
 	rapid.Check(t, func(t *rapid.T) {
+		if _, err := r.writer.Exec("DELETE FROM cases; DELETE FROM case_changes"); err != nil {
+			t.Fatal(err)
+		}
 		follower := make(map[CaseID][]Reference)
 		var seq int64
 		load := func() {

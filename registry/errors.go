@@ -43,6 +43,9 @@ func classify(err error) error {
 	if !errors.As(err, &db) {
 		return err
 	}
+	if db.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // the file beside the log cannot grow; SQLite has no code for why
+		return fmt.Errorf("%w: free some space and try again: %w", ErrFull, err)
+	}
 	switch db.Code() & 0xff { // the low byte is the primary code; https://sqlite.org/rescode.html
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%w: free some space and try again: %w", ErrFull, err)

@@ -1,0 +1,121 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"testing"
+)
+
+// BenchmarkUpload stores photos of 3 MB, about what 12 megapixels take: encrypted, synced, with their row.
+func BenchmarkUpload(b *testing.B) {
+	r := open(b, b.TempDir(), Options{})
+	c := newCase(b, r, Missing)
+	content := randomPhoto(1, 3_000_000)
+	b.SetBytes(int64(len(content)))
+	for i := 0; b.Loop(); i++ {
+		copy(content, fmt.Sprint(i, " ")) // each its own
+		if _, existed, err := addPhoto(b.Context(), r, c.ID, content, NewPhoto{}); err != nil || existed {
+			b.Fatal(existed, err)
+		}
+	}
+}
+
+// BenchmarkReadPhoto decrypts and authenticates such a photo.
+func BenchmarkReadPhoto(b *testing.B) {
+	r := open(b, b.TempDir(), Options{})
+	content := randomPhoto(1, 3_000_000)
+	p := mustAdd(b, r, newCase(b, r, Missing).ID, content)
+	b.SetBytes(int64(len(content)))
+	for b.Loop() {
+		rc, err := r.OpenPhoto(b.Context(), p.ID)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, rc); err != nil {
+			b.Fatal(err)
+		}
+		rc.Close()
+	}
+}
+
+// BenchmarkEachReference reads the references of 100,000 cases at start-up, as fused vectors and as a metric projects them.
+func BenchmarkEachReference(b *testing.B) {
+	const cases = 100_000
+	for _, dim := range []int{129, 832} {
+		b.Run(fmt.Sprintf("dim=%d", dim), func(b *testing.B) {
+			r := open(b, b.TempDir(), Options{})
+			fill(b, r, cases, dim)
+			b.ResetTimer()
+			for b.Loop() {
+				refs := 0
+				if _, err := r.EachReference(b.Context(), "set", func(_ Case, rs []Reference) error {
+					refs += len(rs)
+					return nil
+				}); err != nil || refs != cases {
+					b.Fatal(refs, err)
+				}
+			}
+			b.ReportMetric(float64(b.N)*cases/b.Elapsed().Seconds(), "refs/s")
+		})
+	}
+}
+
+// BenchmarkSaveAnalysis saves one face with its three embeddings and its template.
+func BenchmarkSaveAnalysis(b *testing.B) {
+	r := open(b, b.TempDir(), Options{})
+	id := mustAdd(b, r, newCase(b, r, Missing).ID, []byte("1")).ID
+	f := face(0, 1)
+	f.Template = make([]float32, 832)
+	f.Template[0] = 1
+	f.Embeddings = map[string][]float32{"a": f.Template[:512], "b": f.Template[:192], "c": f.Template[:128]}
+	for b.Loop() {
+		if err := r.SaveAnalysis(b.Context(), id, "set", NewAnalysis{Faces: []NewFace{f}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// fill makes cases with one analysed photo each, without the photos' files.
+func fill(b *testing.B, r *Registry, cases, dim int) {
+	b.Helper()
+	key, err := r.keys.newCaseKey("c")
+	if err != nil {
+		b.Fatal(err)
+	}
+	template := make([]float32, dim)
+	err = r.change(b.Context(), "fill", func(ctx context.Context, tx *sql.Tx) error {
+		for i := range cases {
+			c := Case{ID: CaseID(newID("c_")), Gallery: Missing, Status: StatusOpen, Names: []string{"Name Name"}, Place: "Place"}
+			p, f := newID("p_"), FaceID(newID("f_"))
+			template[0] = float32(i + 1)
+			sealed, err := r.keys.sealVector(kindTemplate, f, "set", template)
+			if err != nil {
+				return err
+			}
+			for _, q := range []struct {
+				text string
+				args []any
+			}{
+				{`INSERT INTO cases (id, gallery, status, names, sex, born_from, born_to, place, on_date, marks, notes, ref, key,
+					created_at, updated_at, version) VALUES (?, ?, ?, ?, '', '2009', '2010', ?, '', '', '', '', ?, 1, 1, 1)`,
+					[]any{c.ID, c.Gallery, c.Status, c.namesJSON(), c.Place, key}},
+				{`INSERT INTO photos (id, case_id, file, digest, name, format, size, width, height, taken, taken_by, state, subject, added_at)
+					VALUES (?, ?, ?, ?, '', 'jpeg', 1, 1, 1, '', '', 'analysed', ?, 1)`, []any{p, c.ID, p, []byte(p), f}},
+				{`INSERT INTO faces (id, photo_id, position, x, y, w, h, landmarks, score, age_years, age_sd, quality, eye_dist,
+					sharpness, yaw, pitch, roll, searchable, reasons) VALUES (?, ?, 0, 1, 1, 1, 1, ?, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, '[]')`,
+					[]any{f, p, make([]byte, 40)}},
+				{"INSERT INTO templates (face_id, model_set, sealed) VALUES (?, 'set', ?)", []any{f, sealed}},
+			} {
+				if _, err := tx.ExecContext(ctx, q.text, q.args...); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
