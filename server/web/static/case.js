@@ -29,7 +29,7 @@ function show(c, photo) {
   drawFaces(item.querySelector('.photo'), photo, { chosen, pick: asks ? choose : undefined });
   if (!asks && photo.faces.length > 0) {
     const others = photo.faces.map((f, i) => [faceName(f, i), i]).filter(([, i]) => i !== chosen);
-    item.querySelector('.choices').replaceChildren(...[...others, ['None of them', -1]].map(([text, i]) =>
+    item.querySelector('.choices').replaceChildren(...[...others, [photo.faces.length > 1 ? 'None of them' : 'This is not the child', -1]].map(([text, i]) =>
       el('button', { type: 'button', className: 'quiet', onclick: () => choose(i) }, text)));
     item.querySelector('[data-change]').hidden = false;
   }

@@ -1,6 +1,6 @@
 // Faces drawn over their photo, and cut out of it.
 import { el } from './dom.js';
-import { looks } from './facts.js';
+import { ageInShort, looks } from './facts.js';
 
 export const faceName = (face, i) => `Face ${i + 1}, ${looks(face.age)}`;
 
@@ -8,29 +8,39 @@ export const faceName = (face, i) => `Face ${i + 1}, ${looks(face.age)}`;
 // boxes are buttons. chosen is the place of the child's own face, if it is known.
 export function drawFaces(frame, photo, { pick, chosen } = {}) {
   frame.querySelectorAll('.face').forEach(f => f.remove());
+  // The frame has its size before the picture is there.
+  frame.style.setProperty('--shape', photo.width / photo.height);
+  frame.classList.add('sized');
   const several = photo.faces.length > 1;
   const percent = (part, whole) => `${Math.min(100, Math.max(0, 100 * part / whole))}%`;
   photo.faces.forEach((face, i) => {
     const { x, y, width, height } = face.box;
-    const box = el(pick ? 'button' : 'span', { className: 'face' },
-      el('span', { className: 'tag' }, several ? `${i + 1} · ${Math.round(face.age)}` : looks(face.age)));
+    const tag = !several ? looks(face.age) : width / photo.width < 0.15 ? `${i + 1}` : `${i + 1} · ${ageInShort(face.age)}`;
+    const box = el(pick ? 'button' : 'span', { className: 'face', title: faceName(face, i) }, el('span', { className: 'tag' }, tag));
     if (pick) {
       box.type = 'button';
       box.setAttribute('aria-label', faceName(face, i) + (face.searchable ? '' : ', too poor to search with'));
-      box.setAttribute('aria-pressed', i === chosen);
       box.addEventListener('click', () => pick(i));
     } else {
       box.setAttribute('role', 'img');
       box.setAttribute('aria-label', faceName(face, i) + (several && i === chosen ? ', the child' : ''));
     }
-    box.title = faceName(face, i);
-    box.classList.toggle('chosen', several && i === chosen);
     box.classList.toggle('poor', !face.searchable);
     box.style.left = percent(x, photo.width);
     box.style.top = percent(y, photo.height);
     box.style.right = percent(photo.width - x - width, photo.width);
     box.style.bottom = percent(photo.height - y - height, photo.height);
     frame.append(box);
+  });
+  mark(frame, chosen);
+}
+
+// mark shows which of several faces is the child's.
+export function mark(frame, chosen) {
+  const boxes = frame.querySelectorAll('.face');
+  boxes.forEach((box, i) => {
+    box.classList.toggle('chosen', boxes.length > 1 && i === chosen);
+    if (box.type === 'button') box.setAttribute('aria-pressed', i === chosen);
   });
 }
 

@@ -32,6 +32,8 @@ export function looks(years) {
   return years < 1 ? 'under 1 year' : `about ${n} year${n === 1 ? '' : 's'}`;
 }
 
+export const ageInShort = years => years < 1 ? 'under 1' : `about ${Math.round(years)}`;
+
 export const names = c => c.names?.length ? c.names.join(' · ') : 'Name unknown';
 
 const title = s => s && s[0].toUpperCase() + s.slice(1);

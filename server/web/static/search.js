@@ -2,7 +2,7 @@
 import { call, send } from './api.js';
 import { byId, el, Task } from './dom.js';
 import { age, facts, heading, looks } from './facts.js';
-import { cut, drawFaces, shows } from './faces.js';
+import { cut, drawFaces, mark, shows } from './faces.js';
 
 const form = byId('narrow'), input = byId('file'), drop = byId('drop'), frame = byId('photo-frame');
 const progress = byId('progress'), list = byId('candidates'), more = byId('more'), which = byId('which');
@@ -33,7 +33,7 @@ function clear() {
   if (probe?.url) URL.revokeObjectURL(probe.url);
   if (probe?.file && probe.crop) URL.revokeObjectURL(probe.crop);
   frame.replaceChildren();
-  frame.classList.remove('blind');
+  frame.classList.remove('blind', 'sized');
   list.replaceChildren();
   byId('results').hidden = true;
   which.hidden = true;
@@ -126,14 +126,15 @@ async function accept(p, got, signal, { jump, cursor }) {
       signal.throwIfAborted();
     }
     p.face = got.face ?? p.face;
-    drawFaces(frame, got.photo, { pick: several ? i => pick(p, i) : undefined, chosen: p.face });
+    if (!frame.querySelector('.face')) drawFaces(frame, got.photo, { pick: several ? i => pick(p, i) : undefined });
+    mark(frame, p.face);
     which.hidden = !several;
     byId('probe-caption').textContent = ok ? '' : 'This browser cannot show the photo. Its faces are listed instead.';
   }
   if (got.face === undefined) { // no face searches yet: the server says why
     if (got.photo.needs !== 'choose_subject') return task.fail(got.message);
     task.say(got.message);
-    if (jump) which.focus();
+    if (jump) jumpTo(which);
     return;
   }
   if (!cursor) list.replaceChildren();
@@ -144,7 +145,14 @@ async function accept(p, got, signal, { jump, cursor }) {
   byId('results-title').textContent = n ? 'Candidates' : 'No candidates';
   task.say(n === 0 ? `No case of a ${got.gallery} child matches what was asked. Widen the search, or compare with the other children.`
     : `${n} ${got.gallery} child${n === 1 ? '' : 'ren'}, strongest likeness first${got.next ? '; there are more' : ''}.`);
-  if (jump) byId('results-title').focus();
+  if (jump) jumpTo(byId('results-title'));
+}
+
+// jumpTo takes the reader to what is new, without moving what is already well in sight.
+function jumpTo(heading) {
+  heading.focus({ preventScroll: true });
+  const { top } = heading.getBoundingClientRect();
+  if (top < 0 || top > innerHeight * 0.4) heading.scrollIntoView();
 }
 
 function pick(p, i) {
@@ -155,6 +163,7 @@ function pick(p, i) {
     return;
   }
   p.face = i;
+  mark(frame, i);
   if (p.crop) URL.revokeObjectURL(p.crop);
   p.crop = null;
   list.replaceChildren();
