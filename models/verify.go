@@ -42,7 +42,7 @@ func (c *Catalogue) Verify(ctx context.Context) []Check { return c.verify(ctx, c
 
 // VerifySet hashes the files of the set's models, and returns an error that names those which are not as their cards say
 // and what to do. It is meant for every start: a model that differs by a byte would silently make templates that match
-// nothing. 104 MB take about 0.1 s.
+// nothing. The default set's 106 MB take 0.1 to 0.2 s.
 func (c *Catalogue) VerifySet(ctx context.Context, s Set) error {
 	var bad []string
 	for _, check := range c.verify(ctx, s.cards()) {

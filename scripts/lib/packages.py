@@ -143,6 +143,8 @@ class Cache:
 
     def python(self):
         """Returns a Python with exactly the packages of requirements.txt. Call it while locked."""
+        if sys.version_info < (3, 11):
+            raise Stop(f"Python 3.11 or later is needed to fetch the models; this is {sys.version.split()[0]}.")
         wanted = digest(HERE / "requirements.txt")[:12]
         venv = self.folder / f"python-{sys.version_info[0]}.{sys.version_info[1]}-{wanted}"
         python, ready = venv / "bin" / "python", venv / "ready"
