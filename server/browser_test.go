@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -73,6 +74,7 @@ func TestPages(t *testing.T) {
 			options := []chromedp.EmulateViewportOption{}
 			if screen.phone {
 				options = append(options, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulateScale(2))
+				b.dark()
 			}
 			b.do(chromedp.EmulateViewport(screen.width, screen.height, options...))
 			photo := func(name string) {
@@ -120,6 +122,14 @@ func TestPages(t *testing.T) {
 			b.picture("4 narrowed")
 			b.eval(`document.querySelector("#filter_words").value = ""`)
 			b.do(chromedp.Click(chromedp.CSS("#narrow summary")))
+
+			// A search given up for another one is not heard of again.
+			photo("two.jpg")
+			photo("child.jpg")
+			b.see("#candidates li:first-child h3", "Missing One")
+			if b.is(`document.querySelectorAll("#photo-frame .face").length !== 1 || document.querySelectorAll("#candidates li").length !== 2`) {
+				t.Error("two searches are mixed up")
+			}
 
 			// Several faces: which one is the child? Answered by keyboard.
 			photo("two.jpg")
@@ -443,6 +453,17 @@ func (b *browser) tabTo(js string) {
 		}
 	}
 	b.fatal(fmt.Errorf("no Tab leads to: %s", js))
+}
+
+// dark turns on the dark colours.
+func (b *browser) dark() {
+	b.t.Helper()
+	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
+	})
+	if err != nil {
+		b.fatal(err)
+	}
 }
 
 func (b *browser) offline(yes bool) {

@@ -33,6 +33,7 @@ export class Task {
     this.button.hidden = !again;
     this.again = again;
     this.problem.hidden = false;
+    this.problem.scrollIntoView({ block: 'nearest' });
   }
 
   // run does work(signal) while saying text. A problem it throws is shown, with a
