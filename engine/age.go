@@ -23,8 +23,8 @@ func openAge(cat *models.Catalogue, card models.Card) (*ageModel, error) {
 }
 
 // estimate returns the distribution's mean and standard deviation.
-func (a *ageModel) estimate(im *Image, landmarks [5]Point, spent *time.Duration) (Age, error) {
-	chip := align(im, landmarks, a.net.card.Input, a.net.side())
+func (a *ageModel) estimate(v *view, spent *time.Duration) (Age, error) {
+	chip := v.chip(a.net.card.Input, a.net.side())
 	outputs, _, err := a.net.run([]*Image{chip}, spent)
 	if err != nil {
 		return Age{}, err

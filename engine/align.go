@@ -103,12 +103,36 @@ func uprightCrop(box Box, landmarks [5]Point, side int, times float64) affine {
 	return affine{cos, -sin, cx - cos*half + sin*half, sin, cos, cy - sin*half - cos*half}
 }
 
-// align cuts the chip that a model wants out of the photo, side pixels square.
-func align(im *Image, landmarks [5]Point, in models.Input, side int) *Image {
-	if in.Chip == "dlib" {
-		return warp(im, dlibChip(landmarks, side, float64(in.Padding)), side, side)
+// view is a face in a picture, with the chips already cut of it: several models want the same one.
+type view struct {
+	im        *Image
+	box       Box // in pixels of im, as the landmarks
+	landmarks [5]Point
+	chips     map[chipKind]*Image
+}
+
+type chipKind struct {
+	chip    string
+	padding float32
+	side    int
+}
+
+// chip is the face aligned as a model wants it, side pixels square. It must not be written to.
+func (v *view) chip(in models.Input, side int) *Image {
+	kind := chipKind{in.Chip, in.Padding, side}
+	if c, ok := v.chips[kind]; ok {
+		return c
 	}
-	return warp(im, arcfaceChip(landmarks, side), side, side)
+	m := arcfaceChip(v.landmarks, side)
+	if in.Chip == "dlib" {
+		m = dlibChip(v.landmarks, side, float64(in.Padding))
+	}
+	c := warp(v.im, m, side, side)
+	if v.chips == nil {
+		v.chips = map[chipKind]*Image{}
+	}
+	v.chips[kind] = c
+	return c
 }
 
 func pixelIndex(p Point) [2]float64 { return [2]float64{float64(p.X) - 0.5, float64(p.Y) - 0.5} }

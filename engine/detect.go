@@ -14,7 +14,7 @@ const (
 	// shows nothing better, as in a faded print; hint is the score from which a closer look is worth its time.
 	sure     = 0.5
 	doubtful = 0.35
-	hint     = 0.2
+	hint     = 0.3
 
 	// overlap is the intersection over union from which two boxes are one face (CenterFace's own 0.3), and inside the
 	// share of the smaller box that may lie in the larger.
@@ -25,12 +25,17 @@ const (
 	// small to be seen at all.
 	smallest = 32
 
+	// clearly is the score from which a face on a turned photo counts, and turnedSide the last step at which one is
+	// looked for: turned the right way portraits score 0.75 and more, turned the wrong way at larger steps up to 0.9.
+	clearly    = 0.6
+	turnedSide = 384
+
 	stride = 4 // of the detector's outputs
 )
 
 // steps are the long sides, in pixels, of the pictures shown to the detector, until one is clear enough. The first finds
 // the face of a portrait in the least time, the last those of a school class.
-var steps = [...]int{192, 384, 768, 1280}
+var steps = [...]int{192, 384, 768, 1280, 2048}
 
 // detector finds faces with a CenterFace network (Xu et al. 2019): outputs heatmap, scale, offset and landmarks.
 type detector struct{ net *network }
@@ -54,29 +59,44 @@ func openDetector(cat *models.Catalogue, card models.Card) (*detector, error) {
 	return &detector{net}, nil
 }
 
-// find looks for faces with growing effort: at each step while it sees none, or only small ones, or something it is not
-// sure of; then, where there is none, with the photo on its sides and on its head, as scanned albums often are.
+// find looks for faces with growing effort: at each step while it sees none, or only small ones, or something small it is
+// not sure of. Albums are often scanned sideways: where it sees none it also looks at the photo on its sides and its head.
 func (d *detector) find(ctx context.Context, photo *source, timing *Timing) ([]detection, error) {
 	var seen []detection
-	for _, side := range steps {
-		if side > steps[0] && side/2 >= photo.longSide() {
+	turn := 0 // the quarter turn under which faces stand upright, as far as is known
+	for i, side := range steps {
+		if i > 0 && side/2 >= photo.longSide() {
 			break // nothing new to see
 		}
-		found, err := d.look(ctx, photo, side, 0, timing)
+		found, err := d.look(ctx, photo, side, turn, timing)
 		if err != nil {
 			return nil, err
 		}
 		seen = distinct(append(seen, found...))
-		if enough(seen, float32(photo.longSide())/float32(side)) {
+		if side <= turnedSide && !slices.ContainsFunc(seen, isSure) {
+			if turn, found, err = d.turned(ctx, photo, side, timing); err != nil {
+				return nil, err
+			}
+			if turn != 0 {
+				// On a face that lies on its side the detector sees another one, upright and wrong: what was seen so far.
+				seen = found
+			}
+		}
+		if enough(seen, float32(photo.longSide())/float32(side), i == len(steps)-2) {
 			break
 		}
 	}
-	for turn := 1; turn < 4 && !slices.ContainsFunc(seen, isSure); turn++ {
-		found, err := d.look(ctx, photo, steps[1], turn, timing)
+	if turn != 0 {
+		// The one face that made us turn the photo may be a mistake: do not lose those that stand upright beside it.
+		found, err := d.look(ctx, photo, turnedSide, 0, timing)
 		if err != nil {
 			return nil, err
 		}
-		seen = distinct(append(seen, slices.DeleteFunc(found, func(f detection) bool { return !isSure(f) })...))
+		for _, f := range found {
+			if !slices.ContainsFunc(seen, func(s detection) bool { return same(s.box, f.box) }) {
+				seen = append(seen, f)
+			}
+		}
 	}
 	least := float32(doubtful)
 	if slices.ContainsFunc(seen, isSure) {
@@ -85,16 +105,34 @@ func (d *detector) find(ctx context.Context, photo *source, timing *Timing) ([]d
 	return slices.DeleteFunc(seen, func(f detection) bool { return f.score < least }), nil
 }
 
+// turned looks at the photo on its sides and its head, and returns the quarter turn that shows the clearest face with
+// what it shows, or 0.
+func (d *detector) turned(ctx context.Context, photo *source, side int, timing *Timing) (int, []detection, error) {
+	best, seen, score := 0, []detection(nil), float32(clearly)
+	for turn := 1; turn < 4; turn++ {
+		found, err := d.look(ctx, photo, side, turn, timing)
+		if err != nil {
+			return 0, nil, err
+		}
+		if len(found) > 0 && found[0].score > score {
+			best, seen, score = turn, found, found[0].score
+		}
+	}
+	return best, seen, nil
+}
+
 func isSure(d detection) bool { return d.score >= sure }
 
 // enough says whether what was seen, at the given number of the photo's pixels to one of the input, needs no closer look.
-func enough(seen []detection, scale float32) bool {
+// Before the last and dearest step small faces are enough, if all are sure.
+func enough(seen []detection, scale float32, last bool) bool {
 	for _, d := range seen {
-		if !isSure(d) || max(d.box.Width, d.box.Height) < smallest*scale {
+		// What is large and still not sure will not become so by looking closer.
+		if max(d.box.Width, d.box.Height) < smallest*scale && !(last && isSure(d)) {
 			return false
 		}
 	}
-	return len(seen) > 0
+	return slices.ContainsFunc(seen, isSure)
 }
 
 // look runs the detector once on the photo shrunk to the given long side and turned by quarter turns.
@@ -116,8 +154,19 @@ func (d *detector) look(ctx context.Context, photo *source, side, turn int, timi
 	mx, my := (width-1)/2, (height-1)/2
 	cx, cy := float64(im.Width-1)/2, float64(im.Height-1)/2
 	m := affine{cos, -sin, cx - cos*mx + sin*my, sin, cos, cy - sin*mx - cos*my}
-	input := warp(im, m, roundUp(width), roundUp(height))
+	return d.run(warp(im, m, roundUp(width), roundUp(height)), toPhoto(m, photo, im), timing)
+}
 
+// toPhoto turns a map from an input's pixels to those of a picture of the photo into one from coordinates of the input to
+// coordinates of the upright photo.
+func toPhoto(m affine, photo *source, im *Image) affine {
+	k := 1 / float64(photo.shrunk(im))
+	x, y := m.apply(-0.5, -0.5)
+	return affine{m.a * k, m.b * k, (x + 0.5) * k, m.d * k, m.e * k, (y + 0.5) * k}
+}
+
+// run puts one input through the network and decodes what it says, best first; m takes its coordinates to the photo's.
+func (d *detector) run(input *Image, m affine, timing *Timing) ([]detection, error) {
 	outputs, shapes, err := d.net.run([]*Image{input}, &timing.Detect)
 	if err != nil {
 		return nil, err
@@ -129,11 +178,12 @@ func (d *detector) look(ctx context.Context, photo *source, side, turn int, timi
 	if len(heat) != n || len(scale) != 2*n || len(offset) != 2*n || len(marks) != 10*n {
 		return nil, fmt.Errorf("detector %s answered with outputs of unexpected shape", d.net.card.Name)
 	}
-	toPhoto := float64(photo.longSide()) / float64(max(im.Width, im.Height))
 	place := func(x, y float32) Point {
-		px, py := m.apply(float64(x)-0.5, float64(y)-0.5)
-		return Point{float32((px + 0.5) * toPhoto), float32((py + 0.5) * toPhoto)}
+		px, py := m.apply(float64(x), float64(y))
+		return Point{float32(px), float32(py)}
 	}
+	// A quarter turn swaps a box's sides.
+	swapped := math.Abs(m.b) > math.Abs(m.a)
 	var found []detection
 	for i, score := range heat {
 		if !(score >= hint) { // NaN too
@@ -146,8 +196,12 @@ func (d *detector) look(ctx context.Context, photo *source, side, turn int, timi
 		for j := range face.landmarks {
 			face.landmarks[j] = place(cx-w/2+marks[(2*j+1)*n+i]*w, cy-h/2+marks[2*j*n+i]*h)
 		}
-		a, b := place(cx-w/2, cy-h/2), place(cx+w/2, cy+h/2)
-		face.box = Box{min(a.X, b.X), min(a.Y, b.Y), abs(b.X - a.X), abs(b.Y - a.Y)}
+		k := float32(m.scale())
+		if swapped {
+			w, h = h, w
+		}
+		middle := place(cx, cy)
+		face.box = Box{middle.X - w*k/2, middle.Y - h*k/2, w * k, h * k}
 		if face.plausible() {
 			found = append(found, face)
 		}

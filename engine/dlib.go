@@ -57,8 +57,8 @@ func (r *dlibRecogniser) close() error {
 	return nil
 }
 
-func (r *dlibRecogniser) embed(im *Image, box Box, landmarks [5]Point, timing *Timing) ([]float32, error) {
-	crop := warp(im, uprightCrop(box, landmarks, dlibSide, dlibTimes), dlibSide, dlibSide)
+func (r *dlibRecogniser) embed(v *view, timing *Timing) ([]float32, error) {
+	crop := warp(v.im, uprightCrop(v.box, v.landmarks, dlibSide, dlibTimes), dlibSide, dlibSide)
 	jpeg, err := encode(crop, dlibQuality)
 	if err != nil {
 		return nil, err

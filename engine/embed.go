@@ -8,9 +8,9 @@ import (
 
 // recogniser makes numbers of a face.
 type recogniser interface {
-	// embed returns the recogniser's raw output for the face whose box and landmarks are given in pixels of im, or nil
-	// where it cannot work on this face. An error means that the recogniser itself failed.
-	embed(im *Image, box Box, landmarks [5]Point, timing *Timing) ([]float32, error)
+	// embed returns the recogniser's raw output for the face, or nil where it cannot work on this one. An error means
+	// that the recogniser itself failed.
+	embed(v *view, timing *Timing) ([]float32, error)
 	close() error
 }
 
@@ -30,9 +30,9 @@ func openRecogniser(cat *models.Catalogue, card models.Card) (*onnxRecogniser, e
 
 func (r *onnxRecogniser) close() error { return r.net.close() }
 
-func (r *onnxRecogniser) embed(im *Image, _ Box, landmarks [5]Point, timing *Timing) ([]float32, error) {
+func (r *onnxRecogniser) embed(v *view, timing *Timing) ([]float32, error) {
 	in := r.net.card.Input
-	chips := []*Image{align(im, landmarks, in, r.net.side())}
+	chips := []*Image{v.chip(in, r.net.side())}
 	if in.Mirror {
 		chips = append(chips, mirror(chips[0]))
 	}

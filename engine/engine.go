@@ -107,6 +107,12 @@ func New(cat *models.Catalogue, set models.Set, options Options) (_ *Engine, err
 	return e, nil
 }
 
+// Workers is how many photos are analysed at once.
+func (e *Engine) Workers() int { return e.count }
+
+// Set is the model set that the engine runs.
+func (e *Engine) Set() models.Set { return e.set }
+
 // Close waits for analyses under way and frees the models. The engine must not be used afterwards.
 func (e *Engine) Close() error {
 	var errs []error
@@ -130,7 +136,10 @@ func (e *Engine) Close() error {
 // Analyse finds the faces in a photo and what stands for each. It waits for a free worker, and gives up, between any two
 // steps, when ctx ends. A photo that is refused gives a *PhotoError; a photo without a face gives an analysis without
 // faces.
-func (e *Engine) Analyse(ctx context.Context, photo []byte) (*Analysis, error) {
+//
+// decoded, unless nil, is called once the photo has proven sound and before any model sees it, which is the moment to
+// store it for good; its error ends the analysis.
+func (e *Engine) Analyse(ctx context.Context, photo []byte, decoded func(Header) error) (*Analysis, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -148,6 +157,14 @@ func (e *Engine) Analyse(ctx context.Context, photo []byte) (*Analysis, error) {
 	}
 	a := &Analysis{Format: header.Format, Width: header.Width, Height: header.Height, TakenAt: header.TakenAt}
 	src := &source{photo: photo, header: header}
+	if _, err := src.at(workSide); err != nil {
+		return nil, err
+	}
+	if decoded != nil {
+		if err := decoded(header); err != nil {
+			return nil, err
+		}
+	}
 	found, err := e.detector.find(ctx, src, &a.Timing)
 	if err != nil {
 		return nil, err
@@ -171,23 +188,23 @@ func (e *Engine) Analyse(ctx context.Context, photo []byte) (*Analysis, error) {
 // describe makes of a detection everything that is known about the face.
 func (e *Engine) describe(ctx context.Context, w *worker, src *source, d detection, timing *Timing) (Face, error) {
 	f := Face{Box: d.box, Landmarks: d.landmarks, Score: d.score}
-	// The picture must be large enough for this face to fill its chip, as far as the photo allows.
+	// The picture must be large enough for the face to fill its chip, as far as the photo allows.
 	side := float32(src.longSide()) * facePixels / max(d.box.Width, d.box.Height)
 	im, err := src.at(int(min(side, closeSide)))
 	if err != nil {
 		return Face{}, err
 	}
-	k := float32(max(im.Width, im.Height)) / float32(src.longSide())
-	box, landmarks := d.box.scaled(k), scaled(d.landmarks, k)
-	f.Quality = assess(warp(im, arcfaceChip(landmarks, arcfaceSide), arcfaceSide, arcfaceSide), d.landmarks, d.score)
-	if f.Age, err = e.age.estimate(im, landmarks, &timing.Age); err != nil {
+	k := src.shrunk(im)
+	v := &view{im: im, box: d.box.scaled(k), landmarks: scaled(d.landmarks, k)}
+	f.Quality = assess(v.chip(models.Input{Chip: "arcface"}, arcfaceSide), d.landmarks, d.score)
+	if f.Age, err = e.age.estimate(v, &timing.Age); err != nil {
 		return Face{}, err
 	}
 	for i, r := range w.recognisers {
 		if err := ctx.Err(); err != nil {
 			return Face{}, err
 		}
-		vector, err := r.embed(im, box, landmarks, timing)
+		vector, err := r.embed(v, timing)
 		if err != nil {
 			return Face{}, err
 		}
@@ -222,6 +239,11 @@ func (s *source) at(side int) (*Image, error) {
 	}
 	s.im = im
 	return im, nil
+}
+
+// shrunk is how many of the picture's pixels one of the photo's is wide, at most 1.
+func (s *source) shrunk(im *Image) float32 {
+	return float32(max(im.Width, im.Height)) / float32(s.longSide())
 }
 
 func sign(x float32) float32 {

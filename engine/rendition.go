@@ -43,7 +43,7 @@ func Chip(photo []byte, box Box, landmarks [5]Point, side int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := float32(max(im.Width, im.Height)) / float32(src.longSide())
+	k := src.shrunk(im)
 	crop := max(side, min(2*side, int(wide*k)))
 	chip := warp(im, uprightCrop(box.scaled(k), scaled(landmarks, k), crop, chipTimes), crop, crop)
 	return lanczos(chip, side)

@@ -1,11 +1,17 @@
 package engine
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
+
+// mostRows is how many rows of bytes are sure to add up within 16 bits.
+const mostRows = 256
 
 // warp makes a width×height chip whose pixel (u, v) is im at m(u, v): bilinear, black outside. Where the chip is smaller
 // than what it shows, the photo is first averaged over whole blocks, so that fine detail does not turn into noise.
 func warp(im *Image, m affine, width, height int) *Image {
-	if k := int(m.scale() + 0.5); k >= 2 {
+	if k := min(int(m.scale()+0.5), mostRows); k >= 2 {
 		im, m = shrink(im, m, width, height, k)
 	}
 	out := NewImage(width, height)
@@ -76,30 +82,29 @@ func shrink(im *Image, m affine, width, height, k int) (*Image, affine) {
 		return &Image{}, m
 	}
 	out := NewImage((x1-x0+k-1)/k, (y1-y0+k-1)/k)
-	sums := make([]uint32, 3*out.Width)
+	// columns holds the sums of a block row's columns, as 16-bit lanes of even and of odd bytes in turn: eight bytes are
+	// added at once.
+	width3 := 3 * (x1 - x0)
+	columns := make([]uint64, 2*((width3+7)/8))
 	for v := range out.Height {
-		clear(sums)
+		clear(columns)
 		rows := min(k, y1-y0-v*k)
 		for r := range rows {
 			from := 3 * ((y0+v*k+r)*im.Width + x0)
-			row := im.Pix[from : from+3*(x1-x0)]
-			for u := range out.Width {
-				block := row[3*u*k : min(3*(u+1)*k, len(row))]
-				var r, g, b uint32
-				for i := 0; i+2 < len(block); i += 3 {
-					r += uint32(block[i])
-					g += uint32(block[i+1])
-					b += uint32(block[i+2])
-				}
-				sums[3*u] += r
-				sums[3*u+1] += g
-				sums[3*u+2] += b
-			}
+			addRow(columns, im.Pix[from:from+width3])
 		}
+		to := out.Pix[3*v*out.Width:]
 		for u := range out.Width {
-			n := uint32(rows * min(k, x1-x0-u*k))
+			var sum [3]uint32
+			end := min(3*(u+1)*k, width3)
+			for i := 3 * u * k; i < end; i += 3 {
+				sum[0] += column(columns, i)
+				sum[1] += column(columns, i+1)
+				sum[2] += column(columns, i+2)
+			}
+			n := uint32(rows * (end/3 - u*k))
 			for c := range 3 {
-				out.Pix[3*(v*out.Width+u)+c] = uint8((sums[3*u+c] + n/2) / n)
+				to[3*u+c] = uint8((sum[c] + n/2) / n)
 			}
 		}
 	}
@@ -107,4 +112,24 @@ func shrink(im *Image, m affine, width, height, k int) (*Image, affine) {
 	f := float64(k)
 	s := affine{m.a / f, m.b / f, (m.c-float64(x0)+0.5)/f - 0.5, m.d / f, m.e / f, (m.f-float64(y0)+0.5)/f - 0.5}
 	return out, s
+}
+
+const lanes = 0x00ff00ff00ff00ff
+
+func addRow(columns []uint64, row []uint8) {
+	i := 0
+	for ; i+8 <= len(row); i += 8 {
+		eight := binary.LittleEndian.Uint64(row[i:])
+		pair := columns[i/4 : i/4+2 : i/4+2]
+		pair[0] += eight & lanes
+		pair[1] += eight >> 8 & lanes
+	}
+	for ; i < len(row); i++ {
+		columns[i/8*2+i%2] += uint64(row[i]) << (i % 8 / 2 * 16)
+	}
+}
+
+// column is the sum of byte i of the rows added.
+func column(columns []uint64, i int) uint32 {
+	return uint32(uint16(columns[uint(i)/8*2+uint(i)%2] >> (uint(i) % 8 / 2 * 16)))
 }
