@@ -33,13 +33,6 @@ func (m affine) apply(u, v float64) (x, y float64) {
 	return m.a*u + m.b*v + m.c, m.d*u + m.e*v + m.f
 }
 
-// invert panics on a degenerate m, which no similarity of two different points is.
-func (m affine) invert() affine {
-	det := m.a*m.e - m.b*m.d
-	a, b, d, e := m.e/det, -m.b/det, -m.d/det, m.a/det
-	return affine{a, b, -(a*m.c + b*m.f), d, e, -(d*m.c + e*m.f)}
-}
-
 // scale is how many of the photo's pixels one of the chip's is wide.
 func (m affine) scale() float64 { return math.Sqrt(math.Abs(m.a*m.e - m.b*m.d)) }
 
