@@ -86,29 +86,29 @@ func fill(b *testing.B, r *Registry, cases, dim int) {
 	}
 	template := make([]float32, dim)
 	err = r.change(b.Context(), "fill", func(ctx context.Context, tx *sql.Tx) error {
+		var into [4]*sql.Stmt
+		for i, text := range []string{
+			`INSERT INTO cases (id, gallery, status, names, sex, born_from, born_to, place, on_date, marks, notes, ref, key,
+				created_at, updated_at, version) VALUES (?, 'missing', 'open', '["Name"]', '', '2009', '2010', 'Place', '', '', '', '', ?, 1, 1, 1)`,
+			`INSERT INTO photos (id, case_id, file, digest, name, format, size, width, height, taken, taken_by, state, subject, added_at)
+				VALUES (?1, ?2, ?1, ?3, '', 'jpeg', 1, 1, 1, '', '', 'analysed', ?4, 1)`,
+			`INSERT INTO faces (id, photo_id, position, x, y, w, h, landmarks, score, age_years, age_sd, quality, eye_dist,
+				sharpness, yaw, pitch, roll, searchable, reasons) VALUES (?, ?, 0, 1, 1, 1, 1, ?, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, '[]')`,
+			"INSERT INTO templates (face_id, model_set, sealed) VALUES (?, 'set', ?)",
+		} {
+			if into[i], err = tx.PrepareContext(ctx, text); err != nil {
+				return err
+			}
+		}
 		for i := range cases {
-			c := Case{ID: CaseID(newID("c_")), Gallery: Missing, Status: StatusOpen, Names: []string{"Name Name"}, Place: "Place"}
-			p, f := newID("p_"), FaceID(newID("f_"))
+			c, p, f := newID("c_"), newID("p_"), FaceID(newID("f_"))
 			template[0] = float32(i + 1)
 			sealed, err := r.keys.sealVector(kindTemplate, f, "set", template)
 			if err != nil {
 				return err
 			}
-			for _, q := range []struct {
-				text string
-				args []any
-			}{
-				{`INSERT INTO cases (id, gallery, status, names, sex, born_from, born_to, place, on_date, marks, notes, ref, key,
-					created_at, updated_at, version) VALUES (?, ?, ?, ?, '', '2009', '2010', ?, '', '', '', '', ?, 1, 1, 1)`,
-					[]any{c.ID, c.Gallery, c.Status, c.namesJSON(), c.Place, key}},
-				{`INSERT INTO photos (id, case_id, file, digest, name, format, size, width, height, taken, taken_by, state, subject, added_at)
-					VALUES (?, ?, ?, ?, '', 'jpeg', 1, 1, 1, '', '', 'analysed', ?, 1)`, []any{p, c.ID, p, []byte(p), f}},
-				{`INSERT INTO faces (id, photo_id, position, x, y, w, h, landmarks, score, age_years, age_sd, quality, eye_dist,
-					sharpness, yaw, pitch, roll, searchable, reasons) VALUES (?, ?, 0, 1, 1, 1, 1, ?, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, '[]')`,
-					[]any{f, p, make([]byte, 40)}},
-				{"INSERT INTO templates (face_id, model_set, sealed) VALUES (?, 'set', ?)", []any{f, sealed}},
-			} {
-				if _, err := tx.ExecContext(ctx, q.text, q.args...); err != nil {
+			for i, args := range [][]any{{c, key}, {p, c, []byte(p), f}, {f, p, make([]byte, 40)}, {f, sealed}} {
+				if _, err := into[i].ExecContext(ctx, args...); err != nil {
 					return err
 				}
 			}
