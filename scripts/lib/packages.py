@@ -75,6 +75,12 @@ class Cache:
             except BlockingIOError:
                 say("Waiting for another run to finish …")
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            # What a run that was killed has left lying about.
+            for pattern in ("package-*", "convert-*"):
+                for folder in self.folder.glob(pattern):
+                    shutil.rmtree(folder)
+            for part in self.files.glob(".part-*"):
+                part.unlink()
             yield
 
     def path(self, sha256):
@@ -150,10 +156,11 @@ class Cache:
         python, ready = venv / "bin" / "python", venv / "ready"
         if not ready.exists():
             say("Preparing Python for the conversions …")
-            advice = "Check the network and run scripts/setup again; Debian needs the package python3-venv."
+            advice = "Run scripts/setup: Debian needs the package python3-venv."
             run([sys.executable, "-m", "venv", "--clear", venv], "making a Python environment", advice)
             install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
             install += ["--require-hashes", "--requirement", HERE / "requirements.txt"]
+            advice = "Check the network and run scripts/setup again."
             run(install, "installing the packages of scripts/lib/requirements.txt", advice)
             ready.touch()
         return python
