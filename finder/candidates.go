@@ -159,7 +159,7 @@ func (f *Finder) casesByWords(ctx context.Context, q Query) ([]registry.Case, st
 // statuses defaults to open cases.
 func statuses(in []registry.Status) []string {
 	if len(in) == 0 {
-		return []string{string(registry.Open)}
+		return []string{string(registry.StatusOpen)}
 	}
 	out := make([]string, len(in))
 	for i, s := range in {

@@ -125,13 +125,17 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 	if err != nil {
 		return nil, errors.Join(err, eng.Close())
 	}
+	kept, err := newProbes()
+	if err != nil {
+		return nil, errors.Join(err, eng.Close(), words.Close())
+	}
 	f := &Finder{
 		Models: cat, Set: set, engine: eng, metric: metric,
 		fingerprints: make(map[string]string, len(set.Recognisers)),
 		templates:    set.ID + "." + metric.ID(),
 		faces:        index.NewExact(metric.Dim()),
 		words:        words,
-		probes:       newProbes(),
+		probes:       kept,
 		settled:      newBroadcast(),
 		work:         make(chan struct{}, 1),
 		workers:      eng.Workers(),

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"homeward/engine"
 	"homeward/registry"
@@ -48,9 +48,9 @@ type Probe struct {
 // Only returns the face to search with where there is no choice: the single face of the photo or the enrolled one.
 func (p *Probe) Only() (int, bool) { return 0, len(p.templates) == 1 }
 
-type probes = expirable.LRU[string, *Probe]
+type probes = lru.Cache[string, *Probe]
 
-func newProbes() *probes { return expirable.NewLRU[string, *Probe](probesKept, nil, probeLife) }
+func newProbes() (*probes, error) { return lru.New[string, *Probe](probesKept) }
 
 // ProbePhoto finds the faces of a photo to search with. The photo itself is not kept.
 func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (*Probe, error) {
@@ -95,7 +95,7 @@ func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID
 // Probe finds a search under way.
 func (f *Finder) Probe(owner, id string) (*Probe, error) {
 	p, ok := f.probes.Get(id)
-	if !ok || p.Owner != owner {
+	if !ok || p.Owner != owner || time.Now().After(p.Expires) {
 		return nil, ErrNoProbe
 	}
 	return p, nil

@@ -9,8 +9,6 @@ import (
 	"image/draw"
 	"image/jpeg"
 	"image/png"
-	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,11 +25,9 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"golang.org/x/image/tiff"
-	"golang.org/x/sync/errgroup"
 
 	"homeward/finder"
 	"homeward/registry"
-	"homeward/server"
 )
 
 const (
@@ -220,33 +216,8 @@ type site struct {
 
 func newSite(t *testing.T) site {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	f, err := finder.Open(ctx, finder.Config{Data: t.TempDir()})
-	if err != nil {
-		cancel()
-		t.Fatalf("%v\nrun scripts/setup: it fetches the models", err)
-	}
-	s, err := server.New(f, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return f.Run(gctx) })
-	g.Go(func() error { return s.Serve(gctx, l) })
-	t.Cleanup(func() {
-		cancel()
-		if err := g.Wait(); err != nil {
-			t.Error(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-
+	ctx, server := t.Context(), newTestServer(t)
+	f := server.Finder
 	year := func(y int) registry.Date {
 		d, err := registry.YearDate(y)
 		if err != nil {
@@ -256,6 +227,7 @@ func newSite(t *testing.T) site {
 	}
 	add := func(c registry.Case, photo []byte, taken registry.Date) (registry.CaseID, registry.PhotoID) {
 		if c.ID == "" {
+			var err error
 			if c, err = f.Registry.CreateCase(ctx, c); err != nil {
 				t.Fatal(err)
 			}
@@ -266,8 +238,11 @@ func newSite(t *testing.T) site {
 		}
 		return c.ID, p.ID
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	out := site{port: port, group: map[string]string{}}
+	at, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := site{port: at.Port(), group: map[string]string{}}
 	one, _ := add(registry.Case{
 		Gallery: registry.Missing, Names: []string{"Missing One", "样本一"}, Sex: registry.Male,
 		BornFrom: year(1961), BornTo: year(1961), Place: "Sample Province", On: year(2015),

@@ -12,12 +12,12 @@ import (
 	"homeward/registry"
 )
 
-type casePath struct {
+type CasePath struct {
 	Case string `path:"case" maxLength:"64" doc:"Id of the case."`
 }
 
-// filters narrow a list or a search. A case that does not say passes: a record's silence must not hide a child.
-type filters struct {
+// Filters narrow a list or a search. A case that does not say passes: a record's silence must not hide a child.
+type Filters struct {
 	Sex      string   `query:"sex" enum:"female,male" doc:"Cases of unknown sex pass too."`
 	BornFrom int      `query:"born_from" minimum:"1900" maximum:"2100" doc:"Born this year or later. Cases of unknown birth pass too."`
 	BornTo   int      `query:"born_to" minimum:"1900" maximum:"2100" doc:"Born this year or earlier."`
@@ -27,7 +27,7 @@ type filters struct {
 	Cursor   string   `query:"cursor" maxLength:"500" doc:"The next value of the answer before."`
 }
 
-func (f filters) query() (finder.Query, error) {
+func (f Filters) query() (finder.Query, error) {
 	if f.BornFrom != 0 && f.BornTo != 0 && f.BornFrom > f.BornTo {
 		return finder.Query{}, &registry.FieldError{Field: "born_from", Text: "is after born_to: swap them"}
 	}
@@ -82,7 +82,7 @@ func (s *Server) caseRoutes() {
 		Description: "Newest first; with words, best match first.",
 	}, func(ctx context.Context, in *struct {
 		Gallery string `query:"gallery" enum:"missing,found"`
-		filters
+		Filters
 	}) (*struct{ Body api.CasePage }, error) {
 		q, err := in.query()
 		if err != nil {
@@ -103,7 +103,7 @@ func (s *Server) caseRoutes() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-case", Method: http.MethodGet, Path: prefix + "/cases/{case}", Tags: tags,
 		Summary: "Read a case with its photos", Errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, in *casePath) (*caseOutput, error) {
+	}, func(ctx context.Context, in *CasePath) (*caseOutput, error) {
 		c, err := s.caseWithPhotos(ctx, registry.CaseID(in.Case))
 		if err != nil {
 			return nil, s.problem(err)
@@ -116,7 +116,7 @@ func (s *Server) caseRoutes() {
 		Summary: "Change facts of a case", Errors: []int{http.StatusNotFound, http.StatusConflict},
 		Description: "Facts that are not named stay as they are.",
 	}, func(ctx context.Context, in *struct {
-		casePath
+		CasePath
 		Body api.CaseChange
 	}) (*caseOutput, error) {
 		c, err := s.finder.Registry.Case(ctx, registry.CaseID(in.Case))
@@ -141,9 +141,10 @@ func (s *Server) caseRoutes() {
 		OperationID: "delete-case", Method: http.MethodDelete, Path: prefix + "/cases/{case}", Tags: tags,
 		Summary: "Delete a case for good", Errors: []int{http.StatusNotFound}, DefaultStatus: http.StatusNoContent,
 		Description: "Its photos, faces and templates are deleted and its key is destroyed: nobody can bring them back.",
-	}, func(ctx context.Context, in *casePath) (*struct{}, error) {
+	}, func(ctx context.Context, in *CasePath) (*struct{}, error) {
 		err := s.finder.Registry.DeleteCase(ctx, registry.CaseID(in.Case))
 		if err == nil {
+			s.chips.forget()
 			err = s.finder.CatchUp(ctx)
 		}
 		return nil, s.problem(err)

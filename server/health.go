@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
@@ -12,8 +11,6 @@ import (
 
 	"homeward/api"
 )
-
-func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 type healthOutput struct {
 	Status int

@@ -14,7 +14,7 @@ import (
 	"homeward/registry"
 )
 
-type photoPath struct {
+type PhotoPath struct {
 	Photo string `path:"photo" maxLength:"64" doc:"Id of the photo."`
 }
 
@@ -32,16 +32,16 @@ func (s *Server) photoRoutes() {
 		Summary: "Add a photo to a case", DefaultStatus: http.StatusCreated,
 		Description: "Answers once the photo is stored and its faces are known. A photo that the case already has is answered with 200 and the one that exists. " +
 			"With an Idempotency-Key, a repeated request is answered like the first for a day.",
-		RequestBody: photoBody(nil),
 		Errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge,
 			http.StatusUnsupportedMediaType, http.StatusInsufficientStorage},
 		Responses: map[string]*huma.Response{"200": {Description: "The case already has this photo."}},
 	}, s.addPhoto)
+	s.describeBody(prefix+"/cases/{case}/photos", photoBody(nil))
 
 	huma.Register(s.api, huma.Operation{
 		OperationID: "list-photos", Method: http.MethodGet, Path: prefix + "/cases/{case}/photos", Tags: tags,
 		Summary: "List a case's photos, oldest first", Errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, in *casePath) (*struct{ Body []api.Photo }, error) {
+	}, func(ctx context.Context, in *CasePath) (*struct{ Body []api.Photo }, error) {
 		c, err := s.caseWithPhotos(ctx, registry.CaseID(in.Case))
 		if err != nil {
 			return nil, s.problem(err)
@@ -52,7 +52,7 @@ func (s *Server) photoRoutes() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-photo", Method: http.MethodGet, Path: prefix + "/photos/{photo}", Tags: tags,
 		Summary: "Read what is known of a photo", Errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, in *photoPath) (*photoOutput, error) {
+	}, func(ctx context.Context, in *PhotoPath) (*photoOutput, error) {
 		p, err := s.finder.Registry.Photo(ctx, registry.PhotoID(in.Photo))
 		if err != nil {
 			return nil, s.problem(err)
@@ -68,7 +68,7 @@ func (s *Server) photoRoutes() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "delete-photo", Method: http.MethodDelete, Path: prefix + "/photos/{photo}", Tags: tags,
 		Summary: "Delete a photo for good", Errors: []int{http.StatusNotFound}, DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, in *photoPath) (*struct{}, error) {
+	}, func(ctx context.Context, in *PhotoPath) (*struct{}, error) {
 		err := s.finder.Registry.DeletePhoto(ctx, registry.PhotoID(in.Photo))
 		if err == nil {
 			s.chips.forget()
@@ -97,11 +97,11 @@ func (s *Server) photoRoutes() {
 }
 
 func (s *Server) addPhoto(ctx context.Context, in *struct {
-	casePath
+	CasePath
 	Taken string `query:"taken" maxLength:"10" doc:"When the photo was taken: 2009, 2009-05 or 2009-05-17. Outranks what the file itself says." example:"2009"`
 	Name  string `query:"name" maxLength:"255" doc:"The file's name on your device."`
 	Key   string `header:"Idempotency-Key" maxLength:"200" doc:"Any string of your own that names this upload."`
-	upload
+	PhotoUpload
 }) (*photoOutput, error) {
 	taken, err := date("taken", in.Taken)
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *Server) addPhoto(ctx context.Context, in *struct {
 }
 
 func (s *Server) changePhoto(ctx context.Context, in *struct {
-	photoPath
+	PhotoPath
 	Body api.PhotoChange
 }) (*photoOutput, error) {
 	id := registry.PhotoID(in.Photo)
@@ -172,7 +172,7 @@ var mediaTypes = map[string]string{
 	"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "tiff": "image/tiff", "heif": "image/heif",
 }
 
-func (s *Server) original(ctx context.Context, in *photoPath) (*huma.StreamResponse, error) {
+func (s *Server) original(ctx context.Context, in *PhotoPath) (*huma.StreamResponse, error) {
 	p, err := s.finder.Registry.Photo(ctx, registry.PhotoID(in.Photo))
 	if err != nil {
 		return nil, s.problem(err)

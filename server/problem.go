@@ -63,6 +63,10 @@ func (s *Server) problem(err error) error {
 		return newProblem(http.StatusUnprocessableEntity, "no_such_face", "The photo has no face with that number. Take one from photo.faces, counting from 0.")
 	case errors.Is(err, finder.ErrPoorFace):
 		return newProblem(http.StatusUnprocessableEntity, "poor_face", "This face is too poor to search with. Choose another face, or send a larger or sharper photo.")
+	case errors.Is(err, registry.ErrReused):
+		return newProblem(http.StatusUnprocessableEntity, "key_reused", "This Idempotency-Key was used for a different request. Use a new one.")
+	case errors.Is(err, registry.ErrInProgress):
+		return newProblem(http.StatusConflict, "in_progress", "The same request is still being served. Repeat it in a moment.")
 	case errors.Is(err, registry.ErrNotFound):
 		return newProblem(http.StatusNotFound, "not_found", "There is no such thing, or it was deleted. Check the id.")
 	case errors.Is(err, registry.ErrConflict):

@@ -5,27 +5,25 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"time"
+	"strconv"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"homeward/engine"
 	"homeward/registry"
 )
 
-const (
-	// renditionsKept bounds the pictures kept in memory, about 20 kB each; they are cheap to make again.
-	renditionsKept = 2000
-	renditionLife  = 10 * time.Minute
-)
+// renditionsKept bounds the pictures kept in memory, about 20 kB each; they are cheap to make again.
+const renditionsKept = 2000
 
 // renditions keeps small pictures that were made lately, so that a page of candidates opens without decoding twenty photos.
 type renditions struct {
-	lru *expirable.LRU[string, []byte]
+	lru *lru.Cache[string, []byte]
 }
 
-func newRenditions() *renditions {
-	return &renditions{expirable.NewLRU[string, []byte](renditionsKept, nil, renditionLife)}
+func newRenditions() (*renditions, error) {
+	c, err := lru.New[string, []byte](renditionsKept)
+	return &renditions{c}, err
 }
 
 // forget drops all pictures: something was deleted, and no copy of it may linger.
@@ -38,21 +36,25 @@ type pictureOutput struct {
 }
 
 func (s *Server) rendition(ctx context.Context, in *struct {
-	photoPath
-	Size int `query:"size" enum:"160,320,640,1024" default:"640" doc:"Longest side, in pixels."`
+	PhotoPath
+	Size string `query:"size" enum:"160,320,640,1024" default:"640" doc:"Longest side, in pixels."`
 }) (*pictureOutput, error) {
 	p, err := s.finder.Registry.Photo(ctx, registry.PhotoID(in.Photo))
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	return s.picture(ctx, p, fmt.Sprintf("%s/%d", p.ID, in.Size), func(photo []byte) ([]byte, error) {
-		return engine.Rendition(photo, in.Size)
+	return s.picture(ctx, p, string(p.ID)+"/"+in.Size, func(photo []byte) ([]byte, error) {
+		side, err := strconv.Atoi(in.Size)
+		if err != nil {
+			return nil, err
+		}
+		return engine.Rendition(photo, side)
 	})
 }
 
 func (s *Server) chip(ctx context.Context, in *struct {
 	Face string `path:"face" maxLength:"64" doc:"Id of the face."`
-	Size int    `query:"size" enum:"112,224" default:"224" doc:"Side, in pixels."`
+	Size string `query:"size" enum:"112,224" default:"224" doc:"Side, in pixels."`
 }) (*pictureOutput, error) {
 	p, err := s.finder.Registry.PhotoOf(ctx, registry.FaceID(in.Face))
 	if err != nil {
@@ -64,8 +66,13 @@ func (s *Server) chip(ctx context.Context, in *struct {
 			face = f
 		}
 	}
-	return s.picture(ctx, p, fmt.Sprintf("%s/%d", face.ID, in.Size), func(photo []byte) ([]byte, error) {
-		return engine.Chip(photo, engineFace(face), in.Size)
+	return s.picture(ctx, p, in.Face+"/"+in.Size, func(photo []byte) ([]byte, error) {
+		side, err := strconv.Atoi(in.Size)
+		if err != nil {
+			return nil, err
+		}
+		box, landmarks := geometry(face)
+		return engine.Chip(photo, box, landmarks, side)
 	})
 }
 
@@ -100,10 +107,11 @@ func (s *Server) readPhoto(ctx context.Context, p registry.Photo) ([]byte, error
 	return b.Bytes(), nil
 }
 
-func engineFace(f registry.Face) engine.Face {
-	e := engine.Face{Box: engine.Box{X: f.X, Y: f.Y, Width: f.W, Height: f.H}}
+// geometry is where a stored face lies in its photo.
+func geometry(f registry.Face) (engine.Box, [5]engine.Point) {
+	var landmarks [5]engine.Point
 	for i, l := range f.Landmarks {
-		e.Landmarks[i] = engine.Point{X: l[0], Y: l[1]}
+		landmarks[i] = engine.Point{X: l[0], Y: l[1]}
 	}
-	return e
+	return engine.Box{X: f.X, Y: f.Y, Width: f.W, Height: f.H}, landmarks
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -15,11 +16,11 @@ import (
 	"homeward/registry"
 )
 
-// searchFilters are what a search can be narrowed by, and which face of the probe searches.
-type searchFilters struct {
+// SearchFilters are what a search can be narrowed by, and which face of the probe searches.
+type SearchFilters struct {
 	Gallery string `query:"gallery" enum:"missing,found" doc:"The gallery to search: the one opposite an enrolled face, else missing, where it is not given."`
 	Face    string `query:"face" maxLength:"4" pattern:"^[0-9]*$" doc:"Which of photo.faces is the child, counting from 0. Needed when there are several."`
-	filters
+	Filters
 }
 
 type searchOutput struct {
@@ -36,39 +37,39 @@ func (s *Server) searchRoutes() {
 		Summary: "Search with a photo, or with an enrolled face", DefaultStatus: http.StatusCreated,
 		Description: "The photo is not kept. If it shows several faces the answer lists them and asks which is the child: " +
 			"read the search again with `face`. A search can be continued for an hour by whoever started it.",
-		RequestBody: photoBody(map[string]*huma.MediaType{
-			"application/json": {Schema: huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, typeOf[api.SearchByFace]())},
-		}),
 		Errors: errs,
 	}, s.createSearch)
+	s.describeBody(prefix+"/searches", photoBody(map[string]*huma.MediaType{
+		"application/json": {Schema: huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[api.SearchByFace]())},
+	}))
 
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-search", Method: http.MethodGet, Path: prefix + "/searches/{search}", Tags: tags,
 		Summary: "Read more of a search: another page, face, gallery or filter", Errors: errs[1:2],
 	}, func(ctx context.Context, in *struct {
 		Search string `path:"search" maxLength:"64"`
-		searchFilters
+		SearchFilters
 	}) (*searchOutput, error) {
 		p, err := s.finder.Probe(string(caller(ctx).ID), in.Search)
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		return s.search(ctx, p, in.searchFilters)
+		return s.search(ctx, p, in.SearchFilters)
 	})
 }
 
 func (s *Server) createSearch(ctx context.Context, in *struct {
-	searchFilters
-	upload
+	SearchFilters
+	PhotoUpload
 }) (*searchOutput, error) {
-	if _, err := in.filters.query(); err != nil { // before a photo is taken in vain
+	if _, err := in.Filters.query(); err != nil { // before a photo is taken in vain
 		return nil, s.problem(err)
 	}
-	p, err := s.newProbe(ctx, &in.upload)
+	p, err := s.newProbe(ctx, &in.PhotoUpload)
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	out, err := s.search(ctx, p, in.searchFilters)
+	out, err := s.search(ctx, p, in.SearchFilters)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +77,7 @@ func (s *Server) createSearch(ctx context.Context, in *struct {
 	return out, nil
 }
 
-func (s *Server) newProbe(ctx context.Context, u *upload) (*finder.Probe, error) {
+func (s *Server) newProbe(ctx context.Context, u *PhotoUpload) (*finder.Probe, error) {
 	owner := string(caller(ctx).ID)
 	if !strings.HasPrefix(u.request.Header.Get("Content-Type"), "application/json") {
 		body, _, err := u.photo()
@@ -94,7 +95,7 @@ func (s *Server) newProbe(ctx context.Context, u *upload) (*finder.Probe, error)
 	return s.finder.ProbeFace(ctx, owner, registry.FaceID(by.Face))
 }
 
-func (s *Server) search(ctx context.Context, p *finder.Probe, in searchFilters) (*searchOutput, error) {
+func (s *Server) search(ctx context.Context, p *finder.Probe, in SearchFilters) (*searchOutput, error) {
 	q, err := in.query()
 	if err != nil {
 		return nil, s.problem(err)

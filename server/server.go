@@ -45,7 +45,11 @@ type Server struct {
 // New makes a server. Nothing listens until Serve.
 func New(f *finder.Finder, log *slog.Logger) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
-	s := &Server{finder: f, log: log, version: version(), engine: gin.New(), chips: newRenditions()}
+	chips, err := newRenditions()
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s := &Server{finder: f, log: log, version: version(), engine: gin.New(), chips: chips}
 	s.engine.HandleMethodNotAllowed = true
 	// The address of the peer is the address: no proxy is trusted to say otherwise.
 	if err := s.engine.SetTrustedProxies(nil); err != nil {

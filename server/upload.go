@@ -16,21 +16,21 @@ import (
 	"homeward/finder"
 )
 
-// upload is the input of an operation that takes a photo as its body, as it is (image/*) or as the `photo` part of a
+// PhotoUpload is the input of an operation that takes a photo as its body, as it is (image/*) or as the `photo` part of a
 // form. The body is handed on as a stream and never held here.
-type upload struct {
+type PhotoUpload struct {
 	request *http.Request
 	writer  http.ResponseWriter
 }
 
 // Resolve takes hold of the request; the body stays unread.
-func (u *upload) Resolve(ctx huma.Context) []error {
+func (u *PhotoUpload) Resolve(ctx huma.Context) []error {
 	c := humagin.Unwrap(ctx)
 	u.request, u.writer = c.Request, c.Writer
 	return nil
 }
 
-// photoBody documents what upload takes.
+// photoBody documents what PhotoUpload takes.
 func photoBody(more map[string]*huma.MediaType) *huma.RequestBody {
 	binary := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
 	content := map[string]*huma.MediaType{
@@ -50,8 +50,14 @@ func photoBody(more map[string]*huma.MediaType) *huma.RequestBody {
 	}
 }
 
+// describeBody documents the body of a POST that is registered already. Told before, huma would read and validate the body
+// itself, whole and in memory.
+func (s *Server) describeBody(path string, body *huma.RequestBody) {
+	s.api.OpenAPI().Paths[path].Post.RequestBody = body
+}
+
 // photo opens the body as a stream, with the file's name where the client told it.
-func (u *upload) photo() (body io.Reader, name string, err error) {
+func (u *PhotoUpload) photo() (body io.Reader, name string, err error) {
 	const wrongType = "Send the photo itself as the body with its type (Content-Type: image/jpeg), or as the `photo` part of multipart/form-data."
 	if u.request.ContentLength > finder.MaxPhotoBytes {
 		return nil, "", &http.MaxBytesError{Limit: finder.MaxPhotoBytes}

@@ -41,7 +41,7 @@ func searchCommand(o *options) *cobra.Command {
 				return usageError{fmt.Errorf("--limit %d: ask for at least one", q.Limit)}
 			}
 			if closed {
-				q.Statuses = []registry.Status{registry.Open, registry.Closed}
+				q.Statuses = []registry.Status{registry.StatusOpen, registry.StatusClosed}
 			}
 			which := ""
 			if c.Flags().Changed("face") {
