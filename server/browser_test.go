@@ -183,7 +183,8 @@ func TestPages(t *testing.T) {
 			b.see(group, "2 faces were found.")
 			b.until(`document.querySelectorAll('` + group + ` button.face').length === 2`)
 			b.picture("12 case")
-			b.do(chromedp.Click(chromedp.CSS(group + " button.face")))
+			left := b.eval(`1 + [...document.querySelectorAll('` + group + ` button.face')].findIndex(f => parseFloat(f.style.left) < 50)`)
+			b.do(chromedp.Click(chromedp.CSS(group + " button.face:nth-of-type(" + left + ")")))
 			b.until(`document.querySelector('` + group + ` .face.chosen') && !document.querySelector('` + group + ` .needs')`)
 			b.do(chromedp.Click(chromedp.CSS(group+" details:last-of-type summary")),
 				chromedp.SendKeys(chromedp.CSS(group+" [name=taken]"), "1971-05"+kb.Enter))
