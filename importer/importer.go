@@ -48,7 +48,7 @@ type Report struct {
 // It ends early only when ctx ends or the registry itself fails; the report then counts what was done.
 func Import(ctx context.Context, f *finder.Finder, a *Archive, workers int, tell func(Outcome)) (Report, error) {
 	im := &run{finder: f, archive: a, tell: tell}
-	g, ctx := errgroup.WithContext(ctx)
+	g, work := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	var failed error
 	for group, err := range a.Groups() {
@@ -56,10 +56,10 @@ func Import(ctx context.Context, f *finder.Finder, a *Archive, workers int, tell
 			failed = err
 			break
 		}
-		if ctx.Err() != nil {
+		if work.Err() != nil {
 			break
 		}
-		g.Go(func() error { return im.group(ctx, group) })
+		g.Go(func() error { return im.group(work, group) })
 	}
 	err := errors.Join(failed, g.Wait())
 	if err == nil {
