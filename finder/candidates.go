@@ -12,6 +12,9 @@ import (
 	"homeward/registry"
 )
 
+// ErrLoading means that words cannot be searched yet.
+var ErrLoading = errors.New("words are still being loaded: search without them, or try again in a minute")
+
 // Query narrows a search and says which page of it is wanted.
 type Query struct {
 	Gallery          registry.Gallery // "": the gallery opposite an enrolled face, else missing
@@ -58,6 +61,9 @@ func (f *Finder) Candidates(ctx context.Context, p *Probe, face int, q Query) (C
 		BornFrom: q.BornFrom, BornTo: q.BornTo, Except: string(p.Case),
 	}
 	if q.Words != "" {
+		if !f.wordsLoaded.Load() {
+			return out, ErrLoading
+		}
 		if filter.Among, err = f.words.Matching(ctx, q.Words, filter); err != nil {
 			return out, fmt.Errorf("search words: %w", err)
 		}
@@ -113,6 +119,9 @@ func (f *Finder) candidate(ctx context.Context, h index.Hit) (Candidate, error) 
 // Cases lists cases newest first, or, with words, those that hold all of them, best match first.
 func (f *Finder) Cases(ctx context.Context, q Query) ([]registry.Case, string, error) {
 	if q.Words != "" {
+		if !f.wordsLoaded.Load() {
+			return nil, "", ErrLoading
+		}
 		return f.casesByWords(ctx, q)
 	}
 	sts := make([]registry.Status, 0, 2)

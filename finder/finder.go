@@ -44,8 +44,10 @@ type Finder struct {
 	words *index.Words
 
 	followed atomic.Int64 // the last change the indexes have seen
-	catchUp  sync.Mutex
-	ready    atomic.Bool
+	catchUp  sync.Mutex   // held while changes are applied
+
+	wordsLoaded atomic.Bool
+	loading     sync.Mutex // held while words are loaded
 
 	probes  *probes
 	settled *broadcast // told whenever a photo's analysis ends
@@ -54,8 +56,8 @@ type Finder struct {
 	log     *slog.Logger
 }
 
-// Open opens the registry, loads and checks the models and fills the indexes. Run must be called for queued photos to be
-// analysed and for other processes' changes to be seen.
+// Open opens the registry, loads and checks the models and fills the index of faces. Run must be called for queued photos
+// to be analysed and for other processes' changes to be seen; words can be searched once LoadWords has ended.
 func Open(ctx context.Context, c Config) (_ *Finder, err error) {
 	f, err := openModels(ctx, c)
 	if err != nil {
@@ -70,7 +72,7 @@ func Open(ctx context.Context, c Config) (_ *Finder, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.load(ctx); err != nil {
+	if err := f.loadFaces(ctx); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -169,10 +171,24 @@ const followEvery = time.Second
 // Run analyses queued photos and follows the registry until ctx ends, then returns once all work in hand is finished or
 // handed back.
 func (f *Finder) Run(ctx context.Context) error {
+	// Photos that another model set analysed cannot be found under this one: analyse them again.
+	again, err := f.Registry.RequeueOther(ctx, f.templates)
+	if err != nil {
+		return fmt.Errorf("queue photos of other model sets: %w", err)
+	}
+	if again > 0 {
+		f.log.Warn("photos were analysed under another model set and are queued again", "photos", again, "set", f.templates)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for range f.workers {
 		g.Go(func() error { return f.analyseQueue(ctx) })
 	}
+	g.Go(func() error {
+		if err := f.LoadWords(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
 	g.Go(func() error {
 		tick := time.NewTicker(followEvery)
 		defer tick.Stop()
@@ -211,15 +227,15 @@ func (f *Finder) Close() error {
 
 // Status is how the Finder is doing.
 type Status struct {
-	Ready      bool
-	Cases      int // with at least one reference
+	Words      bool // words can be searched; faces always can
+	Cases      int  // with at least one reference
 	References int
 	Queued     int // photos waiting for analysis
 }
 
 // Status reports readiness and load.
 func (f *Finder) Status(ctx context.Context) (Status, error) {
-	s := Status{Ready: f.ready.Load()}
+	s := Status{Words: f.wordsLoaded.Load()}
 	s.Cases, s.References = f.faces.Size()
 	var err error
 	if s.Queued, err = f.Registry.QueueDepth(ctx); err != nil {

@@ -13,34 +13,52 @@ import (
 // changeBatch is how many changed cases are read from the registry at a time.
 const changeBatch = 500
 
-// load fills the indexes from the registry.
-func (f *Finder) load(ctx context.Context) error {
+// loadFaces fills the index of faces from the registry.
+func (f *Finder) loadFaces(ctx context.Context) error {
 	began := time.Now()
-	// Photos that another model set analysed cannot be found under this one: analyse them again.
-	again, err := f.Registry.RequeueOther(ctx, f.templates)
-	if err != nil {
-		return fmt.Errorf("queue photos of other model sets: %w", err)
-	}
-	if again > 0 {
-		f.log.Warn("photos were analysed under another model set and are queued again", "photos", again, "set", f.templates)
-	}
-	batch := f.words.NewBatch()
 	seq, err := f.Registry.EachReference(ctx, f.templates, func(c registry.Case, refs []registry.Reference) error {
 		if err := f.faces.Replace(ctx, string(c.ID), facts(c), references(refs)); err != nil {
 			return fmt.Errorf("index case %s: %w", c.ID, err)
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load the index of faces: %w", err)
+	}
+	f.followed.Store(seq)
+	cases, refs := f.faces.Size()
+	f.log.Info("faces loaded", "cases", cases, "references", refs, "set", f.templates, "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// LoadWords fills the index of words from the registry, unless it is filled. It takes some seconds for ten thousand cases, so
+// that faces can be searched long before: Run does it on the side, and only who searches words has to wait for it.
+func (f *Finder) LoadWords(ctx context.Context) error {
+	f.loading.Lock()
+	defer f.loading.Unlock()
+	if f.wordsLoaded.Load() {
+		return nil
+	}
+	began := time.Now()
+	batch := f.words.NewBatch()
+	const noTemplates = "" // no set has this name: cases come without their references
+	seq, err := f.Registry.EachReference(ctx, noTemplates, func(c registry.Case, _ []registry.Reference) error {
 		return batch.Replace(ctx, string(c.ID), facts(c), text(c))
 	})
 	if err == nil {
 		err = batch.Flush()
 	}
 	if err != nil {
-		return fmt.Errorf("load the index: %w", err)
+		return fmt.Errorf("load the index of words: %w", err)
 	}
-	f.followed.Store(seq)
-	f.ready.Store(true)
-	cases, refs := f.faces.Size()
-	f.log.Info("index loaded", "cases", cases, "references", refs, "set", f.templates, "took", time.Since(began).Round(time.Millisecond))
+	// What changed while it was loading may have been written over by what was read before the change.
+	f.catchUp.Lock()
+	defer f.catchUp.Unlock()
+	if err := f.eachChange(ctx, seq, f.followWords); err != nil {
+		return fmt.Errorf("load the index of words: %w", err)
+	}
+	f.wordsLoaded.Store(true)
+	f.log.Info("words loaded", "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
@@ -49,16 +67,27 @@ func (f *Finder) load(ctx context.Context) error {
 func (f *Finder) CatchUp(ctx context.Context) error {
 	f.catchUp.Lock()
 	defer f.catchUp.Unlock()
+	return f.eachChange(ctx, f.followed.Load(), func(ctx context.Context, ch registry.Change) error {
+		if err := f.follow(ctx, ch); err != nil {
+			return err
+		}
+		f.followed.Store(ch.Seq)
+		return nil
+	})
+}
+
+// eachChange hands every change after since to do.
+func (f *Finder) eachChange(ctx context.Context, since int64, do func(context.Context, registry.Change) error) error {
 	for {
-		changes, err := f.Registry.Changes(ctx, f.followed.Load(), changeBatch)
+		changes, err := f.Registry.Changes(ctx, since, changeBatch)
 		if err != nil {
 			return fmt.Errorf("read changes: %w", err)
 		}
 		for _, ch := range changes {
-			if err := f.follow(ctx, ch); err != nil {
+			if err := do(ctx, ch); err != nil {
 				return fmt.Errorf("index case %s: %w", ch.Case, err)
 			}
-			f.followed.Store(ch.Seq)
+			since = ch.Seq
 		}
 		if len(changes) < changeBatch {
 			return nil
@@ -67,10 +96,14 @@ func (f *Finder) CatchUp(ctx context.Context) error {
 }
 
 func (f *Finder) follow(ctx context.Context, ch registry.Change) error {
-	id := string(ch.Case)
+	if f.wordsLoaded.Load() {
+		if err := f.followWords(ctx, ch); err != nil {
+			return err
+		}
+	}
 	c, err := f.Registry.Case(ctx, ch.Case)
-	if ch.Deleted || errors.Is(err, registry.ErrNotFound) { // deleted meanwhile: its own change follows
-		return errors.Join(f.faces.Remove(ctx, id), f.words.Remove(ctx, id))
+	if errors.Is(err, registry.ErrNotFound) { // also where it was deleted a moment ago: that change follows
+		return f.faces.Remove(ctx, string(ch.Case))
 	}
 	if err != nil {
 		return err
@@ -79,10 +112,18 @@ func (f *Finder) follow(ctx context.Context, ch registry.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := f.faces.Replace(ctx, id, facts(c), references(refs)); err != nil {
+	return f.faces.Replace(ctx, string(c.ID), facts(c), references(refs))
+}
+
+func (f *Finder) followWords(ctx context.Context, ch registry.Change) error {
+	c, err := f.Registry.Case(ctx, ch.Case)
+	if errors.Is(err, registry.ErrNotFound) {
+		return f.words.Remove(ctx, string(ch.Case))
+	}
+	if err != nil {
 		return err
 	}
-	return f.words.Replace(ctx, id, facts(c), text(c))
+	return f.words.Replace(ctx, string(c.ID), facts(c), text(c))
 }
 
 func facts(c registry.Case) index.Facts {

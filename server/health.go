@@ -30,7 +30,7 @@ func (s *Server) healthRoutes() {
 
 	huma.Register(s.api, huma.Operation{
 		OperationID: "ready", Method: http.MethodGet, Path: prefix + "/ready", Tags: tags, Security: public,
-		Summary: "Can it search? 503 while the index loads",
+		Summary: "Can it search by faces and words? 503 while words load",
 	}, func(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 		st, err := s.finder.Status(ctx)
 		if err != nil {
@@ -39,7 +39,7 @@ func (s *Server) healthRoutes() {
 		out := &healthOutput{http.StatusOK, api.Health{
 			Status: "ok", Version: s.version, ModelSet: s.finder.TemplateSet(), Cases: st.Cases, References: st.References, Queued: st.Queued,
 		}}
-		if !st.Ready {
+		if !st.Words {
 			out.Status, out.Body.Status = http.StatusServiceUnavailable, "starting"
 		}
 		return out, nil

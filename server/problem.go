@@ -57,6 +57,8 @@ func (s *Server) problem(err error) error {
 		return p
 	case errors.As(err, &large):
 		return newProblem(http.StatusRequestEntityTooLarge, "too_large", "The photo is larger than 64 MB. Send a smaller copy.")
+	case errors.Is(err, finder.ErrLoading):
+		return newProblem(http.StatusServiceUnavailable, "loading", "Words are still being loaded after a restart. Search without them, or try again in a minute.")
 	case errors.Is(err, finder.ErrNoProbe):
 		return newProblem(http.StatusNotFound, "search_ended", "This search has ended or is not yours. Send the photo again.")
 	case errors.Is(err, finder.ErrNoFace):

@@ -32,6 +32,9 @@ func newTestServer(t *testing.T) *testServer {
 	if err != nil {
 		t.Fatalf("%v (run scripts/setup)", err)
 	}
+	if err := s.Finder.LoadWords(ctx); err != nil {
+		t.Fatal(err)
+	}
 	ran := make(chan error, 1)
 	go func() { ran <- s.Finder.Run(ctx) }()
 	sv, err := server.New(s.Finder, log)

@@ -65,6 +65,11 @@ func searchCommand(o *options) *cobra.Command {
 }
 
 func search(ctx context.Context, f *finder.Finder, w io.Writer, asJSON bool, path, face string, q finder.Query) error {
+	if q.Words != "" {
+		if err := f.LoadWords(ctx); err != nil {
+			return err
+		}
+	}
 	src, err := os.Open(path)
 	if err != nil {
 		return err
