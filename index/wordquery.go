@@ -1,33 +1,34 @@
 package index
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/blevesearch/bleve/v2"
 	"github.com/blevesearch/bleve/v2/analysis"
 	"github.com/blevesearch/bleve/v2/analysis/analyzer/custom"
 	"github.com/blevesearch/bleve/v2/analysis/char/asciifolding"
 	"github.com/blevesearch/bleve/v2/analysis/lang/cjk"
-	"github.com/blevesearch/bleve/v2/analysis/lang/en"
-	"github.com/blevesearch/bleve/v2/analysis/token/length"
+	"github.com/blevesearch/bleve/v2/analysis/token/edgengram"
 	"github.com/blevesearch/bleve/v2/analysis/token/lowercase"
 	"github.com/blevesearch/bleve/v2/analysis/token/shingle"
 	unicodewords "github.com/blevesearch/bleve/v2/analysis/tokenizer/unicode"
 	"github.com/blevesearch/bleve/v2/mapping"
+	bleveregistry "github.com/blevesearch/bleve/v2/registry"
 	"github.com/blevesearch/bleve/v2/search/query"
+	"github.com/blevesearch/snowballstem"
+	"github.com/blevesearch/snowballstem/english"
 	"golang.org/x/text/unicode/norm"
 )
 
 // What counts as holding a word. Case, accents and width never matter.
 //
 // A word in an alphabet is held as it is, with another English ending ("birthmarks" for "birthmark"), as the beginning
-// of a longer word (from minPrefix letters on), or, because given names are spelt apart as often as together, joined to
-// the words beside it: "Xiaoming" and "Xiao Ming" find each other. Words such as "the" need not be held unless there
-// are no others.
+// of a name or of a place's name (from minBeginning letters on), or, because given names are spelt apart as often as
+// together, joined to the words beside it: "Xiaoming" and "Xiao Ming" find each other. Words such as "the" need not be
+// held unless there are no others.
 //
 // Chinese, Japanese kanji and kana are written without spaces, so what stands between two spaces may be several words.
 // One character is held anywhere; two must stand side by side; of three or more every one must be there, and at least
@@ -39,39 +40,38 @@ import (
 
 // The fields of a case in Bleve.
 const (
-	fieldAll    = "all"    // every text: words as they are; single characters and pairs of Chinese
-	fieldNames  = "names"  // the same of the names alone
-	fieldStems  = "stems"  // every text: words without their English endings
-	fieldJoined = "joined" // the names: two or three adjacent words as one
+	fieldAll        = "all"        // every text: words as they are and without endings; characters and pairs of Chinese
+	fieldNames      = "names"      // the same of the names alone
+	fieldJoined     = "joined"     // the names: two or three adjacent words as one
+	fieldBeginnings = "beginnings" // the names and the place: what their words begin with
 )
 
-// Weights of the ways to hold a word, relative to holding it as it is. That of a prefix is so low because the longer
-// word may be rare, which counts by the square.
+// Weights of the ways to hold a word, relative to holding it as it is.
 const (
-	weightName   = 3
-	weightStem   = 0.5
-	weightPrefix = 0.01
+	weightName      = 3
+	weightStem      = 0.5
+	weightBeginning = 0.1
 )
 
 const (
-	minPrefix = 3
-	// maxQuery is how many characters of a query are looked at.
-	maxQuery = 200
+	// Beginnings are terms of their own. To look all words up that begin with a few letters can take seconds.
+	minBeginning, maxBeginning = 3, 12
+	// maxTerms is how many words, or characters where those count for words, are looked for; the rest of a query is not.
+	maxTerms = 64
 )
 
 // wordMapping is how text becomes terms, of a case and of a query.
 type wordMapping struct {
 	bleve *mapping.IndexMappingImpl
 	words analysis.Analyzer
-	stems analysis.Analyzer
 }
 
 func newWordMapping() (*wordMapping, error) {
 	m := bleve.NewIndexMapping()
 	filters := map[string]map[string]any{
 		"pairs and characters": {"type": cjk.BigramName, "output_unigram": true},
-		"not short":            {"type": length.Name, "min": float64(minPrefix)},
 		"adjacent as one":      {"type": shingle.Name, "min": 2.0, "max": 3.0, "separator": ""},
+		"beginnings":           {"type": edgengram.Name, "min": float64(minBeginning), "max": float64(maxBeginning)},
 	}
 	for name, config := range filters {
 		if err := m.AddCustomTokenFilter(name, config); err != nil {
@@ -79,9 +79,9 @@ func newWordMapping() (*wordMapping, error) {
 		}
 	}
 	analyzers := map[string][]string{
-		fieldAll:    {lowercase.Name, "pairs and characters"},
-		fieldStems:  {en.PossessiveName, lowercase.Name, en.SnowballStemmerName, "not short"},
-		fieldJoined: {lowercase.Name, "adjacent as one"},
+		fieldAll:        {lowercase.Name, stemsName, "pairs and characters"},
+		fieldJoined:     {lowercase.Name, "adjacent as one"},
+		fieldBeginnings: {lowercase.Name, "beginnings"},
 	}
 	for name, filters := range analyzers {
 		if err := m.AddCustomAnalyzer(name, map[string]any{
@@ -93,14 +93,14 @@ func newWordMapping() (*wordMapping, error) {
 	doc := bleve.NewDocumentStaticMapping()
 	doc.AddSubDocumentMapping("_all", bleve.NewDocumentDisabledMapping())
 	for field, analyzer := range map[string]string{
-		fieldAll: fieldAll, fieldNames: fieldAll, fieldStems: fieldStems, fieldJoined: fieldJoined,
+		fieldAll: fieldAll, fieldNames: fieldAll, fieldJoined: fieldJoined, fieldBeginnings: fieldBeginnings,
 	} {
 		f := bleve.NewTextFieldMapping()
 		f.Analyzer, f.Store, f.IncludeInAll, f.IncludeTermVectors, f.DocValues = analyzer, false, false, false, false
 		doc.AddFieldMappingsAt(field, f)
 	}
 	m.DefaultMapping = doc
-	return &wordMapping{bleve: m, words: m.AnalyzerNamed(fieldAll), stems: m.AnalyzerNamed(fieldStems)}, nil
+	return &wordMapping{bleve: m, words: m.AnalyzerNamed(fieldAll)}, nil
 }
 
 // fields is the case's text as Bleve takes it.
@@ -109,13 +109,46 @@ func (t *Text) fields() map[string]any {
 	for i, n := range t.Names {
 		names[i] = fold(n)
 	}
-	all := slices.Clone(names)
-	for _, s := range []string{t.Place, t.Marks, t.Notes, t.Ref} {
-		if s != "" {
-			all = append(all, fold(s))
+	places := append(slices.Clone(names), fold(t.Place))
+	all := append(slices.Clone(places), fold(t.Marks), fold(t.Notes), fold(t.Ref))
+	return map[string]any{fieldAll: all, fieldNames: names, fieldJoined: names, fieldBeginnings: places}
+}
+
+// stems is a filter that puts the stem of an English word beside the word where the two differ.
+type stems struct{}
+
+const (
+	stemsName = "stems beside words"
+
+	// stemToken is the type of the tokens that stems adds. Bleve's own types are small.
+	stemToken analysis.TokenType = 100
+)
+
+func init() {
+	// The only way to bring a filter of one's own into a Bleve mapping.
+	err := bleveregistry.RegisterTokenFilter(stemsName, func(map[string]any, *bleveregistry.Cache) (analysis.TokenFilter, error) {
+		return stems{}, nil
+	})
+	if err != nil {
+		panic(err)
+	}
+}
+
+// Filter implements analysis.TokenFilter.
+func (stems) Filter(in analysis.TokenStream) analysis.TokenStream {
+	out := make(analysis.TokenStream, 0, len(in)*3/2)
+	for _, t := range in {
+		out = append(out, t)
+		if t.Type != analysis.AlphaNumeric {
+			continue
+		}
+		env := snowballstem.NewEnv(string(bytes.TrimSuffix(t.Term, []byte("'s"))))
+		english.Stem(env)
+		if stem := env.Current(); stem != string(t.Term) && stem != "" {
+			out = append(out, &analysis.Token{Term: []byte(stem), Start: t.Start, End: t.End, Position: t.Position, Type: stemToken})
 		}
 	}
-	return map[string]any{fieldAll: all, fieldNames: names, fieldStems: all, fieldJoined: names}
+	return out
 }
 
 // fold takes compatibility forms (full width, ligatures) and accents away, also those that follow as marks of their own,
@@ -134,16 +167,27 @@ func fold(s string) string {
 // word is one word of a query: one in an alphabet, or a run of ideographs or kana.
 type word struct {
 	text       string   // of a word in an alphabet
-	characters []string // of a run
-	pairs      []string
+	stem       string   // where it is another
+	characters []string // of a run, each once
+	pairs      []string // those side by side, each once
+}
+
+func (w word) same(as word) bool {
+	return w.text == as.text && slices.Equal(w.pairs, as.pairs) && slices.Equal(w.characters, as.characters)
 }
 
 // parse takes a query's text apart.
 func (m *wordMapping) parse(text string) []word {
 	var words []word
 	end := -1 // of the last character of a run
-	for _, t := range m.words.Analyze([]byte(firstRunes(fold(text), maxQuery))) {
+	terms := 0
+	for _, t := range m.words.Analyze([]byte(fold(text))) {
 		term := string(t.Term)
+		if t.Type != analysis.Double && t.Type != stemToken {
+			if terms++; terms > maxTerms {
+				break
+			}
+		}
 		switch t.Type {
 		case analysis.Single: // and then the pair it begins
 			if t.Start != end {
@@ -151,10 +195,12 @@ func (m *wordMapping) parse(text string) []word {
 			}
 			end = t.End
 			run := &words[len(words)-1]
-			run.characters = append(run.characters, term)
+			run.characters = appendNew(run.characters, term)
 		case analysis.Double:
 			run := &words[len(words)-1]
-			run.pairs = append(run.pairs, term)
+			run.pairs = appendNew(run.pairs, term)
+		case stemToken:
+			words[len(words)-1].stem = term
 		default:
 			words = append(words, word{text: term})
 			end = -1
@@ -163,14 +209,11 @@ func (m *wordMapping) parse(text string) []word {
 	return words
 }
 
-func firstRunes(s string, n int) string {
-	for i := range s {
-		if n == 0 {
-			return s[:i]
-		}
-		n--
+func appendNew(to []string, s string) []string {
+	if slices.Contains(to, s) {
+		return to
 	}
-	return s
+	return append(to, s)
 }
 
 // query is what finds the cases that hold every word of text.
@@ -178,11 +221,14 @@ func (m *wordMapping) query(text string) query.Query {
 	words := m.parse(text)
 	var must, may []query.Query
 	for i, w := range words {
+		if slices.ContainsFunc(words[:i], w.same) {
+			continue
+		}
 		var q query.Query
 		if w.text == "" {
 			q = holdsRun(w)
 		} else {
-			q = m.holdsWord(words, i)
+			q = holdsWord(words, i)
 		}
 		if stopWord(w.text) {
 			may = append(may, q)
@@ -226,10 +272,10 @@ func holds(t string) query.Query {
 
 // holdsRun finds a run of ideographs or kana.
 func holdsRun(w word) query.Query {
-	switch len(w.characters) {
-	case 1:
+	switch len(w.pairs) {
+	case 0:
 		return holds(w.characters[0])
-	case 2:
+	case 1:
 		return holds(w.pairs[0])
 	}
 	var characters, pairs []query.Query
@@ -241,7 +287,7 @@ func holdsRun(w word) query.Query {
 	for _, p := range w.pairs {
 		pairs = append(pairs, holds(p))
 	}
-	side := atLeast(max(1, len(w.characters)/3), pairs)
+	side := atLeast(max(1, (len(pairs)+1)/3), pairs)
 	if len(characters) == 0 {
 		return side
 	}
@@ -249,17 +295,14 @@ func holdsRun(w word) query.Query {
 }
 
 // holdsWord finds word i, a word in an alphabet, which may be joined to words beside it.
-func (m *wordMapping) holdsWord(words []word, i int) query.Query {
-	w := words[i].text
-	ways := []query.Query{term(fieldAll, w, 1), term(fieldNames, w, weightName), term(fieldJoined, w, weightName)}
-	for _, t := range m.stems.Analyze([]byte(w)) {
-		ways = append(ways, term(fieldStems, string(t.Term), weightStem))
+func holdsWord(words []word, i int) query.Query {
+	w := words[i]
+	ways := []query.Query{
+		term(fieldAll, w.text, 1), term(fieldNames, w.text, weightName),
+		term(fieldJoined, w.text, weightName), term(fieldBeginnings, w.text, weightBeginning),
 	}
-	if first, _ := utf8.DecodeRuneInString(w); unicode.IsLetter(first) && utf8.RuneCountInString(w) >= minPrefix {
-		q := query.NewPrefixQuery(w)
-		q.SetField(fieldAll)
-		q.SetBoost(weightPrefix)
-		ways = append(ways, q)
+	if w.stem != "" {
+		ways = append(ways, term(fieldAll, w.stem, weightStem))
 	}
 	for n := 2; n <= 3; n++ {
 		for from := max(0, i-n+1); from <= i && from+n <= len(words); from++ {

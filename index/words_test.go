@@ -108,12 +108,13 @@ func TestWordsFind(t *testing.T) {
 		{"an", "kunming"},
 		{"an li", "kunming"},
 
-		// Beginnings of names and words, but not of numbers, and not of two letters.
+		// Beginnings of names and places, but not of other words, and not of two letters.
 		{"xiaom", "chengdu"},
 		{"zha", "chengdu"},
 		{"zh", ""},
-		{"manda", "marks"},
-		{"004", ""},
+		{"cheng", "marks"},
+		{"núñ", "scar"},
+		{"manda", ""},
 		{"00417", "chengdu"},
 		{"sc-2012-00417", "chengdu"},
 
@@ -145,6 +146,8 @@ func TestWordsFind(t *testing.T) {
 		{"右臂胎记", ""},
 		{"上海", "mixed"},
 		{"的", ""},
+		{"宝宝", ""},
+		{"左臂左臂左臂", "chengdu"},
 
 		// Both scripts in one field, with or without a space.
 		{"birthmark 胎记", "mixed"},
