@@ -33,6 +33,8 @@ import (
 // those of every snapshot and marks the entry they replace as gone since the next epoch before that epoch's snapshot is
 // published, so that a search sees a case as it was before or after, never in between. Rows of entries that are gone
 // are dropped, by copying the codes of the others, when they outnumber half of the others.
+//
+// A search runs on one core. Its time is that of reading the codes from memory, and searches at once share the cores.
 type Exact struct {
 	dim, stride int
 	portable    bool // scan with the plain C kernel
