@@ -42,7 +42,8 @@ func (s *Server) observe(c *gin.Context) {
 func (s *Server) guard(c *gin.Context) {
 	h := c.Writer.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	// Not no-referrer: browsers would then send forms with "Origin: null", which protect refuses.
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("Permissions-Policy", "geolocation=(), microphone=(), interest-cohort=()")

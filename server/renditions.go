@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"strconv"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -19,11 +20,13 @@ const renditionsKept = 2000
 // renditions keeps small pictures that were made lately, so that a page of candidates opens without decoding twenty photos.
 type renditions struct {
 	lru *lru.Cache[string, []byte]
+	// making bounds how many are decoded at once: a photo of 100 megapixels takes hundreds of megabytes for a moment.
+	making chan struct{}
 }
 
 func newRenditions() (*renditions, error) {
 	c, err := lru.New[string, []byte](renditionsKept)
-	return &renditions{c}, err
+	return &renditions{c, make(chan struct{}, runtime.GOMAXPROCS(0))}, err
 }
 
 // forget drops all pictures: something was deleted, and no copy of it may linger.
@@ -80,6 +83,12 @@ func (s *Server) chip(ctx context.Context, in *struct {
 func (s *Server) picture(ctx context.Context, p registry.Photo, key string, make func(photo []byte) ([]byte, error)) (*pictureOutput, error) {
 	pic, ok := s.chips.lru.Get(key)
 	if !ok {
+		select {
+		case s.chips.making <- struct{}{}:
+			defer func() { <-s.chips.making }()
+		case <-ctx.Done():
+			return nil, s.problem(ctx.Err())
+		}
 		photo, err := s.readPhoto(ctx, p)
 		if err != nil {
 			return nil, s.problem(err)
