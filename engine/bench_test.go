@@ -7,6 +7,7 @@ import (
 	"image/jpeg"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -15,11 +16,24 @@ import (
 	"time"
 
 	"github.com/nfnt/resize"
+
+	photos "homeward/internal/testphotos"
 )
 
-// photo12MP is what a phone saves: 4000 by 3000 pixels, an upscaled portrait with the noise of a sensor, quality 90.
-var photo12MP = sync.OnceValues(func() ([]byte, error) {
-	original, err := os.ReadFile("../.testdata/obama.jpg")
+// What a phone saves has more noise the less light there was, and takes the longer to decode.
+const (
+	daylight = 3.0 // standard deviation of the noise, in levels of 256
+	indoors  = 6.0
+)
+
+var (
+	photo12MP        = sync.OnceValues(func() ([]byte, error) { return makePhoto12MP(indoors) })
+	photo12MPInLight = sync.OnceValues(func() ([]byte, error) { return makePhoto12MP(daylight) })
+)
+
+// makePhoto12MP is 4000 by 3000 pixels: an upscaled portrait with the noise of a sensor, quality 90.
+func makePhoto12MP(grain float64) ([]byte, error) {
+	original, err := os.ReadFile(filepath.Join(photos.Dir(), photos.Obama))
 	if err != nil {
 		return nil, fmt.Errorf("%w: run scripts/setup", err)
 	}
@@ -35,7 +49,7 @@ var photo12MP = sync.OnceValues(func() ([]byte, error) {
 	for y := range 3000 {
 		for x := range 4000 {
 			p := out.Pix[out.PixOffset(x, y):]
-			noise := int(random.NormFloat64() * 6)
+			noise := int(random.NormFloat64() * grain)
 			for c := range 3 {
 				v := 90 + (x+y)/100
 				if x >= left && x < left+big.Bounds().Dx() {
@@ -49,10 +63,12 @@ var photo12MP = sync.OnceValues(func() ([]byte, error) {
 	var b bytes.Buffer
 	err = jpeg.Encode(&b, out, &jpeg.Options{Quality: 90})
 	return b.Bytes(), err
-})
+}
 
-func mustPhoto12MP(b *testing.B) []byte {
-	photo, err := photo12MP()
+func mustPhoto12MP(b *testing.B) []byte { return mustPhoto(b, photo12MP) }
+
+func mustPhoto(b *testing.B, made func() ([]byte, error)) []byte {
+	photo, err := made()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -81,9 +97,13 @@ func BenchmarkDecode12MPStdlib(b *testing.B) {
 }
 
 // BenchmarkAnalyse12MP reports what the models themselves took and how much longer the whole took (wall/inference). Run
-// it with -cpu 1 on one core (taskset -c 0) for the figure of docs/evaluation.
+// it with -cpu 1 on one core (taskset -c 0) for the figures of docs/performance.md.
 func BenchmarkAnalyse12MP(b *testing.B) {
-	photo := mustPhoto12MP(b)
+	b.Run("daylight", func(b *testing.B) { benchmarkAnalyse(b, mustPhoto(b, photo12MPInLight)) })
+	b.Run("indoors", func(b *testing.B) { benchmarkAnalyse(b, mustPhoto(b, photo12MP)) })
+}
+
+func benchmarkAnalyse(b *testing.B, photo []byte) {
 	e := start(b, 1)
 	analyse(b, e, photo) // the first one fills caches
 	var sum Timing
@@ -99,6 +119,7 @@ func BenchmarkAnalyse12MP(b *testing.B) {
 		n++
 	}
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(n) }
+	b.ReportMetric(float64(len(photo))/1e6, "MB/photo")
 	b.ReportMetric(each(sum.Decode), "decode-ms")
 	b.ReportMetric(each(sum.Detect), "detect-ms")
 	b.ReportMetric(each(sum.Embed), "embed-ms")
@@ -134,15 +155,15 @@ func BenchmarkAnalyseWorkers(b *testing.B) {
 // -benchtime 1x.
 func BenchmarkMemory(b *testing.B) {
 	e := start(b, 2)
-	var photos [][]byte
+	var mixed [][]byte
 	for _, name := range []string{"obama.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg", "obama_partial_face.jpg"} {
-		photos = append(photos, portrait(b, name))
+		mixed = append(mixed, photos.Read(b, name))
 	}
 	big, err := photo12MP()
 	if err != nil {
 		b.Fatal(err)
 	}
-	photos = append(photos, big)
+	mixed = append(mixed, big)
 	for b.Loop() {
 		var next atomic.Int64
 		upTo := func(n int64) float64 {
@@ -150,7 +171,7 @@ func BenchmarkMemory(b *testing.B) {
 			for range 2 {
 				group.Go(func() {
 					for i := next.Add(1); i <= n; i = next.Add(1) {
-						analyse(b, e, photos[int(i)%len(photos)])
+						analyse(b, e, mixed[int(i)%len(mixed)])
 					}
 				})
 			}

@@ -12,23 +12,12 @@ import (
 	"image/jpeg"
 	"image/png"
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"homeward/engine/internal/transcode"
+	photos "homeward/internal/testphotos"
 )
-
-// portrait reads one of the public-domain test portraits.
-func portrait(tb testing.TB, name string) []byte {
-	tb.Helper()
-	photo, err := os.ReadFile(filepath.Join("..", ".testdata", name))
-	if err != nil {
-		tb.Fatalf("%v: the test portraits are not here; run scripts/setup", err)
-	}
-	return photo
-}
 
 // transcoded makes another kind of photo of one.
 func transcoded(tb testing.TB, photo []byte, to transcode.To) []byte {
@@ -77,7 +66,7 @@ var kinds = []struct {
 }
 
 func TestDecodeEveryKind(t *testing.T) {
-	original := portrait(t, "obama.jpg")
+	original := photos.Read(t, "obama.jpg")
 	want, _, err := Decode(original, 400)
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +93,7 @@ func TestDecodeEveryKind(t *testing.T) {
 }
 
 func TestDecodeSize(t *testing.T) {
-	original := portrait(t, "obama.jpg") // long side 1137
+	original := photos.Read(t, "obama.jpg") // long side 1137
 	for _, test := range []struct {
 		scale    float64
 		longSide int
@@ -130,7 +119,7 @@ func TestDecodeSize(t *testing.T) {
 }
 
 func TestDecodeOrientation(t *testing.T) {
-	original := portrait(t, "obama.jpg")
+	original := photos.Read(t, "obama.jpg")
 	upright, _, err := Decode(original, 256)
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +226,7 @@ func TestAlphaIsLaidOnWhite(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	good := portrait(t, "obama.jpg")
+	good := photos.Read(t, "obama.jpg")
 	asPNG := transcoded(t, good, transcode.To{Suffix: ".png", Space: transcode.Keep})
 	asWebP := transcoded(t, good, transcode.To{Suffix: ".webp", Space: transcode.Keep})
 	asHEIC := transcoded(t, good, transcode.To{Suffix: ".heic", Space: transcode.Keep})
@@ -311,7 +300,7 @@ func gifOf(tb testing.TB, frames int) []byte {
 // animatedWebP wraps the still of a WebP twice into one that moves.
 func animatedWebP(tb testing.TB) []byte {
 	tb.Helper()
-	still := transcoded(tb, portrait(tb, "obama.jpg"), transcode.To{Suffix: ".webp[strip]", Space: transcode.Keep, Scale: 0.1})
+	still := transcoded(tb, photos.Read(tb, "obama.jpg"), transcode.To{Suffix: ".webp[strip]", Space: transcode.Keep, Scale: 0.1})
 	im, _, err := Decode(still, 4096)
 	if err != nil {
 		tb.Fatal(err)
@@ -392,7 +381,7 @@ func TestTakenAt(t *testing.T) {
 
 func TestTakenAtIsReadFromThePhoto(t *testing.T) {
 	for _, suffix := range []string{".jpg", ".webp", ".heic"} {
-		photo := transcoded(t, portrait(t, "obama.jpg"), transcode.To{Suffix: suffix, Space: transcode.Keep, Taken: "2009:05:17 10:11:12"})
+		photo := transcoded(t, photos.Read(t, "obama.jpg"), transcode.To{Suffix: suffix, Space: transcode.Keep, Taken: "2009:05:17 10:11:12"})
 		header, err := Inspect(photo)
 		if err != nil {
 			t.Fatal(err)
@@ -404,7 +393,7 @@ func TestTakenAtIsReadFromThePhoto(t *testing.T) {
 }
 
 func TestRenditionCarriesNothing(t *testing.T) {
-	photo := transcoded(t, portrait(t, "obama.jpg"), transcode.To{Suffix: ".jpg", Space: transcode.Keep, Orientation: 6, Taken: "2009:05:17 10:11:12"})
+	photo := transcoded(t, photos.Read(t, "obama.jpg"), transcode.To{Suffix: ".jpg", Space: transcode.Keep, Orientation: 6, Taken: "2009:05:17 10:11:12"})
 	small, err := Rendition(photo, 200)
 	if err != nil {
 		t.Fatal(err)
@@ -426,7 +415,7 @@ func TestRenditionCarriesNothing(t *testing.T) {
 }
 
 func FuzzInspect(f *testing.F) {
-	original := portrait(f, "obama.jpg")
+	original := photos.Read(f, "obama.jpg")
 	for _, suffix := range []string{".jpg", ".png", ".webp", ".tif", ".heic"} {
 		f.Add(transcoded(f, original, transcode.To{Suffix: suffix, Space: transcode.Keep, Scale: 0.05}))
 	}

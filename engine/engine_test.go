@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"homeward/engine/internal/transcode"
+	photos "homeward/internal/testphotos"
 	"homeward/models"
 )
 
@@ -93,9 +94,9 @@ func TestSamePersonIsCloserThanOthers(t *testing.T) {
 	e := start(t, 1)
 	obama := []Face{}
 	for _, name := range []string{"obama.jpg", "obama2.jpg", "obama3.jpg"} {
-		obama = append(obama, subject(t, e, portrait(t, name)))
+		obama = append(obama, subject(t, e, photos.Read(t, name)))
 	}
-	others := []Face{subject(t, e, portrait(t, "biden.jpg")), subject(t, e, portrait(t, "astronaut.png"))}
+	others := []Face{subject(t, e, photos.Read(t, "biden.jpg")), subject(t, e, photos.Read(t, "astronaut.png"))}
 	for r := range obama[0].Embeddings {
 		// Distance, not cosine: dlib's vectors are not centred.
 		distance := func(a, b Face) float64 { return 1 - cosine(a.Embeddings[r].Vector, b.Embeddings[r].Vector) }
@@ -122,7 +123,7 @@ func TestAges(t *testing.T) {
 		name string
 		age  float32 // when the photo was taken
 	}{{"obama.jpg", 51}, {"obama2.jpg", 47}, {"biden.jpg", 66}, {"astronaut.png", 42}} {
-		got := subject(t, e, portrait(t, test.name)).Age
+		got := subject(t, e, photos.Read(t, test.name)).Age
 		t.Logf("%s: %.1f ± %.1f, truly %.0f", test.name, got.Years, got.SD, test.age)
 		if abs(got.Years-test.age) > 15 || got.SD < 1 || got.SD > 25 {
 			t.Errorf("%s looks %.1f ± %.1f years old, was %.0f", test.name, got.Years, got.SD, test.age)
@@ -132,7 +133,7 @@ func TestAges(t *testing.T) {
 
 func TestOrientationsGiveTheSameFace(t *testing.T) {
 	e := start(t, 1)
-	original := portrait(t, "obama.jpg")
+	original := photos.Read(t, "obama.jpg")
 	want := subject(t, e, original)
 	for orientation := 1; orientation <= 8; orientation++ {
 		photo := oriented(t, original, orientation, ".jpg[Q=95]")
@@ -152,7 +153,7 @@ func TestOrientationsGiveTheSameFace(t *testing.T) {
 
 func TestEveryKindGivesTheSameFace(t *testing.T) {
 	e := start(t, 1)
-	original := portrait(t, "obama.jpg")
+	original := photos.Read(t, "obama.jpg")
 	want := subject(t, e, original)
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
@@ -168,7 +169,7 @@ func TestEveryKindGivesTheSameFace(t *testing.T) {
 // An album scanned sideways has no EXIF to say so.
 func TestSidewaysIsFound(t *testing.T) {
 	e := start(t, 1)
-	original := portrait(t, "biden.jpg")
+	original := photos.Read(t, "biden.jpg")
 	want := subject(t, e, original)
 	for _, orientation := range []int{3, 6, 8} {
 		im, _, err := Decode(oriented(t, original, orientation, ".jpg[Q=95]"), 4096)
@@ -215,7 +216,7 @@ func TestGroupPhoto(t *testing.T) {
 	for row := range 4 {
 		for column := range 6 {
 			name := []string{"obama.jpg", "obama3.jpg", "biden.jpg", "obama2.jpg"}[(row+column)%4]
-			im, _, err := Decode(portrait(t, name), 300)
+			im, _, err := Decode(photos.Read(t, name), 300)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,7 +243,7 @@ func TestGroupPhoto(t *testing.T) {
 // A face that is small in a large photo is looked at in the large photo.
 func TestSmallFaceInLargePhoto(t *testing.T) {
 	e := start(t, 1)
-	face, _, err := Decode(portrait(t, "obama.jpg"), 500)
+	face, _, err := Decode(photos.Read(t, "obama.jpg"), 500)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +257,7 @@ func TestSmallFaceInLargePhoto(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := subject(t, e, photo)
-	alike(t, got, subject(t, e, portrait(t, "obama.jpg")), 0.85)
+	alike(t, got, subject(t, e, photos.Read(t, "obama.jpg")), 0.85)
 	if !got.Quality.Searchable {
 		t.Errorf("not searchable: %v", got.Quality)
 	}
@@ -280,7 +281,7 @@ func TestNoFace(t *testing.T) {
 
 func TestAnalyseRefuses(t *testing.T) {
 	e := start(t, 1)
-	good := portrait(t, "obama.jpg")
+	good := photos.Read(t, "obama.jpg")
 	for _, photo := range [][]byte{nil, []byte("hello"), good[:len(good)/2], pngBomb(t, 30000, 30000)} {
 		_, err := e.Analyse(context.Background(), photo, nil)
 		var refused *PhotoError
@@ -302,14 +303,14 @@ func TestParallelEqualsSerial(t *testing.T) {
 	names := []string{"obama.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg"}
 	serial := map[string]*Analysis{}
 	for _, name := range names {
-		serial[name] = analyse(t, e, portrait(t, name))
+		serial[name] = analyse(t, e, photos.Read(t, name))
 		serial[name].Timing = Timing{}
 	}
 	var group sync.WaitGroup
 	for i := range 24 {
 		group.Go(func() {
 			name := names[i%len(names)]
-			a := analyse(t, e, portrait(t, name))
+			a := analyse(t, e, photos.Read(t, name))
 			a.Timing = Timing{}
 			if !reflect.DeepEqual(a, serial[name]) {
 				t.Errorf("%s: analysed beside others it differs", name)
@@ -377,8 +378,8 @@ func TestAddingARecogniserTakesACardOnly(t *testing.T) {
 	})
 
 	e := open(t, dir, "stronger", 1)
-	a, b := subject(t, e, portrait(t, "obama.jpg")), subject(t, e, portrait(t, "obama3.jpg"))
-	other := subject(t, e, portrait(t, "biden.jpg"))
+	a, b := subject(t, e, photos.Read(t, "obama.jpg")), subject(t, e, photos.Read(t, "obama3.jpg"))
+	other := subject(t, e, photos.Read(t, "biden.jpg"))
 	if len(a.Embeddings) != 2 || a.Embeddings[1].Recogniser != "newcomer" || len(a.Embeddings[1].Vector) != card.Output.Dim {
 		t.Fatalf("the newcomer did not take part: %v", a.Embeddings)
 	}
@@ -411,7 +412,7 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 
 func TestDrawAndChip(t *testing.T) {
 	e := start(t, 1)
-	photo := transcoded(t, portrait(t, "obama.jpg"), transcode.To{Suffix: ".jpg", Space: transcode.Keep, Taken: "2009:05:17 10:11:12"})
+	photo := transcoded(t, photos.Read(t, "obama.jpg"), transcode.To{Suffix: ".jpg", Space: transcode.Keep, Taken: "2009:05:17 10:11:12"})
 	a := analyse(t, e, photo)
 	drawn, err := Draw(photo, a)
 	if err != nil {

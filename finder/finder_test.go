@@ -122,7 +122,7 @@ func TestAnotherModelSet(t *testing.T) {
 	f, end := open(t, finder.Config{Data: data, Models: models})
 	one := add(t, f, registry.Missing, photos.Read(t, photos.Obama))
 	add(t, f, registry.Missing, photos.Read(t, photos.Biden))
-	group := add(t, f, registry.Missing, photos.Beside(t, photos.Biden, photos.Astronaut))
+	group := add(t, f, registry.Missing, photos.Beside(t, photos.Read(t, photos.Biden), photos.Read(t, photos.Astronaut)))
 	if len(group.Faces) != 2 || group.Subject != "" {
 		t.Fatalf("two faces: %+v", group)
 	}

@@ -214,7 +214,7 @@ func TestSeveralFaces(t *testing.T) {
 	s := newTestServer(t)
 	ctx := t.Context()
 	mated, _ := enrol(t, s, missing("Sample One"), photos.Read(t, photos.Obama))
-	group := photos.Beside(t, photos.Biden, photos.Obama2)
+	group := photos.Beside(t, photos.Read(t, photos.Biden), photos.Read(t, photos.Obama2))
 
 	// A search asks which face, and searches with the one that is named.
 	got, err := s.SearchPhoto(ctx, client.Filter{}, bytes.NewReader(group))

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"image/draw"
-	"image/jpeg"
 	"image/png"
 	"net/url"
 	"os"
@@ -27,12 +25,12 @@ import (
 	"golang.org/x/image/tiff"
 
 	"homeward/finder"
+	photos "homeward/internal/testphotos"
 	"homeward/registry"
 )
 
 const (
-	chromium  = "/usr/bin/chromium"
-	portraits = "../.testdata"
+	chromium = "/usr/bin/chromium"
 	// patience bounds one step of a person's; it is generous because models share few cores with other tests.
 	patience = 90 * time.Second
 )
@@ -41,17 +39,17 @@ const (
 // phone. HOMEWARD_SCREENSHOTS names a directory for pictures of each step.
 func TestPages(t *testing.T) {
 	site := newSite(t)
-	photos := t.TempDir()
-	pair := beside(t, portrait(t, "obama2.jpg"), portrait(t, "biden.jpg"))
+	folder := t.TempDir()
+	pair := photos.Beside(t, photos.Read(t, "obama2.jpg"), photos.Read(t, "biden.jpg"))
 	files := map[string][]byte{
-		"child.jpg":  portrait(t, "obama2.jpg"),
+		"child.jpg":  photos.Read(t, "obama2.jpg"),
 		"two.jpg":    pair,
 		"two.tiff":   asTIFF(t, pair),
 		"empty.png":  asPNG(t, gradient(640, 480)),
 		"report.jpg": []byte("This is the report of a patrol, and not a photo.\n"),
 	}
 	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(photos, name), data, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -75,7 +73,7 @@ func TestPages(t *testing.T) {
 			b.do(chromedp.EmulateViewport(screen.width, screen.height, options...))
 			photo := func(name string) {
 				t.Helper()
-				b.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{filepath.Join(photos, name)}))
+				b.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{filepath.Join(folder, name)}))
 			}
 
 			// A stranger sees nothing but the way in.
@@ -248,19 +246,19 @@ func newSite(t *testing.T) site {
 		Gallery: registry.Missing, Names: []string{"Missing One", "样本一"}, Sex: registry.Male,
 		BornFrom: year(1961), BornTo: year(1961), Place: "Sample Province", On: year(2015),
 		Marks: "birthmark on the left arm; 左臂有胎记", Notes: "A sample made from a public-domain official portrait.",
-	}, portrait(t, "obama.jpg"), year(2012))
+	}, photos.Read(t, "obama.jpg"), year(2012))
 	out.missing = string(one)
 	for i, screen := range []string{"desktop", "phone"} {
 		// Different bytes, so that neither is a duplicate of the other.
-		pair := beside(t, portrait(t, "obama2.jpg"), gradientBeside(t, portrait(t, "biden.jpg"), 20+i))
+		pair := photos.Beside(t, photos.Read(t, "obama2.jpg"), gradientBeside(t, photos.Read(t, "biden.jpg"), 20+i))
 		_, p := add(registry.Case{ID: one}, pair, registry.Date{})
 		out.group[screen] = string(p)
 	}
 	add(registry.Case{
 		Gallery: registry.Missing, Names: []string{"Missing Two", `<img src=x onerror="document.title='broken'">`}, Sex: registry.Male,
 		BornFrom: year(1940), BornTo: year(1944), Place: "Sample City", On: year(2014), Marks: "scar over the right eye",
-	}, portrait(t, "biden.jpg"), year(2013))
-	add(registry.Case{Gallery: registry.Found, Place: "Sample Harbour", On: year(2019)}, portrait(t, "obama3.jpg"), year(2019))
+	}, photos.Read(t, "biden.jpg"), year(2013))
+	add(registry.Case{Gallery: registry.Found, Place: "Sample Harbour", On: year(2019)}, photos.Read(t, "obama3.jpg"), year(2019))
 
 	_, secret, err := f.Registry.CreateKey(ctx, "Officer 陈")
 	if err != nil {
@@ -516,43 +514,10 @@ func (b *browser) save(ctx context.Context, name string) {
 	}
 }
 
-// portrait reads one of the public-domain portraits.
-func portrait(t *testing.T, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(portraits, name))
-	if err != nil {
-		t.Fatalf("%v\nrun scripts/setup: it fetches the test portraits", err)
-	}
-	return data
-}
-
-func decode(t *testing.T, data []byte) image.Image {
-	t.Helper()
-	im, _, err := image.Decode(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return im
-}
-
-// beside puts two photos next to each other.
-func beside(t *testing.T, left, right []byte) []byte {
-	t.Helper()
-	a, b := decode(t, left), decode(t, right)
-	both := image.NewRGBA(image.Rect(0, 0, a.Bounds().Dx()+b.Bounds().Dx(), max(a.Bounds().Dy(), b.Bounds().Dy())))
-	draw.Draw(both, a.Bounds(), a, a.Bounds().Min, draw.Src)
-	draw.Draw(both, b.Bounds().Add(image.Pt(a.Bounds().Dx(), 0)), b, b.Bounds().Min, draw.Src)
-	var out bytes.Buffer
-	if err := jpeg.Encode(&out, both, &jpeg.Options{Quality: 90}); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
 // gradientBeside puts a strip without any face to the right of a photo.
 func gradientBeside(t *testing.T, photo []byte, width int) []byte {
 	t.Helper()
-	return beside(t, photo, asPNG(t, gradient(width, 50)))
+	return photos.Beside(t, photo, asPNG(t, gradient(width, 50)))
 }
 
 func gradient(width, height int) image.Image {
@@ -577,7 +542,7 @@ func asPNG(t *testing.T, im image.Image) []byte {
 func asTIFF(t *testing.T, photo []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if err := tiff.Encode(&out, decode(t, photo), &tiff.Options{Compression: tiff.Deflate}); err != nil {
+	if err := tiff.Encode(&out, photos.Decode(t, photo), &tiff.Options{Compression: tiff.Deflate}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

@@ -37,7 +37,7 @@ func TestCommands(t *testing.T) {
 					return err
 				}
 			}
-			return os.WriteFile(filepath.Join(e.WorkDir, "two.jpg"), photos.Beside(t, photos.Biden, photos.Obama2), 0o644)
+			return os.WriteFile(filepath.Join(e.WorkDir, "two.jpg"), photos.Beside(t, photos.Read(t, photos.Biden), photos.Read(t, photos.Obama2)), 0o644)
 		},
 	})
 }

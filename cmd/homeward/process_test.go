@@ -122,7 +122,7 @@ func TestKilledServer(t *testing.T) {
 	const rounds = 8
 	data := t.TempDir()
 	key := newKey(t, data)
-	portrait := photos.Decode(t, photos.Obama)
+	portrait := photos.Decode(t, photos.Read(t, photos.Obama))
 	var caseID string
 	var mu sync.Mutex
 	acknowledged := map[string][]byte{}

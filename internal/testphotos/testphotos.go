@@ -38,12 +38,12 @@ func Read(t testing.TB, name string) []byte {
 	return b
 }
 
-// Decode reads a portrait's pixels.
-func Decode(t testing.TB, name string) image.Image {
+// Decode reads a photo's pixels.
+func Decode(t testing.TB, photo []byte) image.Image {
 	t.Helper()
-	img, _, err := image.Decode(bytes.NewReader(Read(t, name)))
+	img, _, err := image.Decode(bytes.NewReader(photo))
 	if err != nil {
-		t.Fatalf("%s: %v", name, err)
+		t.Fatal(err)
 	}
 	return img
 }
@@ -58,24 +58,14 @@ func JPEG(t testing.TB, img image.Image) []byte {
 	return b.Bytes()
 }
 
-// Beside is a JPEG with the portraits side by side: a photo of several people.
-func Beside(t testing.TB, names ...string) []byte {
+// Beside is a JPEG of two photos side by side.
+func Beside(t testing.TB, left, right []byte) []byte {
 	t.Helper()
-	var width, height int
-	imgs := make([]image.Image, len(names))
-	for i, n := range names {
-		imgs[i] = Decode(t, n)
-		width += imgs[i].Bounds().Dx()
-		height = max(height, imgs[i].Bounds().Dy())
-	}
-	out := image.NewRGBA(image.Rect(0, 0, width, height))
-	x := 0
-	for _, img := range imgs {
-		b := img.Bounds()
-		draw.Draw(out, image.Rect(x, 0, x+b.Dx(), b.Dy()), img, b.Min, draw.Src)
-		x += b.Dx()
-	}
-	return JPEG(t, out)
+	l, r := Decode(t, left), Decode(t, right)
+	both := image.NewRGBA(image.Rect(0, 0, l.Bounds().Dx()+r.Bounds().Dx(), max(l.Bounds().Dy(), r.Bounds().Dy())))
+	draw.Draw(both, l.Bounds(), l, l.Bounds().Min, draw.Src)
+	draw.Draw(both, r.Bounds().Add(image.Pt(l.Bounds().Dx(), 0)), r, r.Bounds().Min, draw.Src)
+	return JPEG(t, both)
 }
 
 // NoFace is a JPEG of a smooth gradient, in which there is nobody.
