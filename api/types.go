@@ -164,7 +164,9 @@ type Model struct {
 
 // Models lists the cards and the set in use.
 type Models struct {
-	Set    string  `json:"set"`
-	SetID  string  `json:"set_id"`
-	Models []Model `json:"models"`
+	Set   string `json:"set"`
+	SetID string `json:"set_id"`
+	// TemplateSet marks templates: the set and the metric.
+	TemplateSet string  `json:"template_set" doc:"What templates are marked with: the set and the metric."`
+	Models      []Model `json:"models"`
 }

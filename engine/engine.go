@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"homeward/models"
@@ -21,6 +22,8 @@ const (
 	facePixels = 90
 	// MaxFaces is how many faces of a photo are kept, the largest: a bound on what one photo can cost.
 	MaxFaces = 64
+	// giveBackEvery is after how many photos memory is given back, which takes about a millisecond.
+	giveBackEvery = 32
 )
 
 // Options of an engine.
@@ -36,6 +39,7 @@ type Engine struct {
 	shared   []recogniser // those that all workers use, to be closed once
 	workers  chan *worker // those without a photo
 	count    int
+	photos   atomic.Int64 // looked at so far
 }
 
 // worker is what one photo at a time needs for itself.
@@ -146,7 +150,12 @@ func (e *Engine) Analyse(ctx context.Context, photo []byte, decoded func(Header)
 	var w *worker
 	select {
 	case w = <-e.workers:
-		defer func() { e.workers <- w }()
+		defer func() {
+			if e.photos.Add(1)%giveBackEvery == 0 {
+				giveBack()
+			}
+			e.workers <- w
+		}()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

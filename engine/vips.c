@@ -1,12 +1,16 @@
 #define _GNU_SOURCE // memmem
 #include "vips.h"
 
+#include <malloc.h>
 #include <string.h>
 #include <vips/vips.h>
 
 static void drop_log(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer data) {}
 
 int hw_init(void) {
+	// Each thread of libvips would get an arena of its own, and what is freed in many arenas is seldom whole pages: resident
+	// memory would creep up by a tenth in a thousand photos though no more is in use.
+	mallopt(M_ARENA_MAX, 2);
 	if (vips_init("homeward"))
 		return -1;
 	// A photo's pixels must not linger, and each photo already has a core of its own.
@@ -231,4 +235,8 @@ int hw_encode(const void *pixels, int width, int height, int quality, unsigned c
 
 void hw_free(void *p) {
 	g_free(p);
+}
+
+void hw_give_back(void) {
+	malloc_trim(0);
 }

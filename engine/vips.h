@@ -29,4 +29,7 @@ int hw_encode(const void *pixels, int width, int height, int quality, unsigned c
 
 void hw_free(void *p);
 
+// hw_give_back returns what is free, but scattered, to the system.
+void hw_give_back(void);
+
 #endif

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"homeward/engine"
 	"homeward/match"
@@ -21,49 +22,43 @@ func (f *Finder) wake() {
 // analyseQueue analyses queued photos until ctx ends.
 func (f *Finder) analyseQueue(ctx context.Context) error {
 	for {
-		p, ok, err := f.Registry.ClaimPhoto(ctx)
-		if err != nil && ctx.Err() == nil {
-			f.log.Error("take a photo from the queue", "error", err)
-		}
-		if ok {
-			f.wake() // there may be more for another worker
-			if err := f.analyseStored(ctx, p); err != nil {
-				f.log.Error("analyse", "photo", p.ID, "error", err)
+		if !f.analyseNext(ctx) {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-f.work:
 			}
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-f.work:
 		}
 	}
 }
 
-// analyseStored analyses a photo that this process has claimed.
-func (f *Finder) analyseStored(ctx context.Context, p registry.Photo) error {
-	analysis, err := func() (*engine.Analysis, error) {
-		r, err := f.Registry.OpenPhoto(ctx, p.ID)
-		if err != nil {
-			return nil, err
-		}
-		defer r.Close()
-		photo, err := readAll(r, p.Size)
-		if err != nil {
-			return nil, err
-		}
-		return f.engine.Analyse(ctx, photo, nil)
-	}()
-	ctx = context.WithoutCancel(ctx)
-	if err := f.settle(ctx, p, analysis, err); err != nil {
-		return err
+// Drain analyses what is queued now, as far as no other process is at it: for commands that run without Run.
+func (f *Finder) Drain(ctx context.Context) {
+	for ctx.Err() == nil && f.analyseNext(ctx) {
 	}
-	return f.CatchUp(ctx)
+}
+
+// analyseNext analyses the photo whose turn it is, and says whether there was one.
+func (f *Finder) analyseNext(ctx context.Context) bool {
+	p, ok, err := f.Registry.ClaimPhoto(ctx)
+	if err != nil && ctx.Err() == nil {
+		f.log.Error("take a photo from the queue", "error", err)
+	}
+	if !ok {
+		return false
+	}
+	f.wake() // there may be more for another worker
+	open := func() (io.ReadCloser, error) { return f.Registry.OpenPhoto(ctx, p.ID) }
+	analysis, err := f.look(ctx, open, p.Size, nil)
+	after := context.WithoutCancel(ctx)
+	f.settle(after, p, analysis, err)
+	f.Refresh(after)
+	return true
 }
 
 // settle ends a claimed photo's analysis: saves what was found, hands the photo back when it was interrupted, or notes
-// why it failed.
-func (f *Finder) settle(ctx context.Context, p registry.Photo, a *engine.Analysis, failed error) error {
+// why it failed. Whatever happens, the photo is this process's no longer, or will not be once release has its way.
+func (f *Finder) settle(ctx context.Context, p registry.Photo, a *engine.Analysis, failed error) {
 	defer f.settled.tell()
 	if failed == nil {
 		var faces []registry.NewFace
@@ -75,17 +70,46 @@ func (f *Finder) settle(ctx context.Context, p registry.Photo, a *engine.Analysi
 	}
 	var unusable *engine.PhotoError
 	switch {
-	case failed == nil:
-		return nil
-	case errors.Is(failed, registry.ErrNotFound): // deleted while it was being looked at
-		return nil
+	case failed == nil, errors.Is(failed, registry.ErrNotFound): // done, or deleted while it was being looked at
+		return
 	case errors.Is(failed, context.Canceled), errors.Is(failed, context.DeadlineExceeded):
-		return f.Registry.Release(ctx, p.ID)
-	case errors.As(failed, &unusable), errors.Is(failed, registry.ErrCorrupt):
-		return f.Registry.FailAnalysis(ctx, p.ID, failed.Error(), true)
+		f.release(p.ID)
+		return
+	case errors.Is(failed, registry.ErrFull): // not the photo's doing
+		f.log.Error("analysis cannot be saved", "photo", p.ID, "error", failed)
+		f.release(p.ID)
+		return
 	}
-	f.log.Error("analysis failed", "photo", p.ID, "try", p.Tries, "error", failed)
-	return f.Registry.FailAnalysis(ctx, p.ID, failed.Error(), false)
+	final := errors.As(failed, &unusable) || errors.Is(failed, registry.ErrCorrupt)
+	f.log.Error("analysis failed", "photo", p.ID, "try", p.Tries, "final", final, "error", failed)
+	if err := f.Registry.FailAnalysis(ctx, p.ID, failed.Error(), final); err != nil {
+		f.log.Error("note a failed analysis", "photo", p.ID, "error", err)
+		f.release(p.ID)
+	}
+}
+
+// release hands a claimed photo back to the queue. What cannot be handed back now, because the disk is full, is tried again
+// by Run.
+func (f *Finder) release(id registry.PhotoID) {
+	err := f.Registry.Release(context.Background(), id)
+	if err == nil || errors.Is(err, registry.ErrNotFound) {
+		return
+	}
+	f.log.Error("hand a photo back", "photo", id, "error", err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.owed = append(f.owed, id)
+}
+
+// releaseOwed tries again to hand back what could not be handed back.
+func (f *Finder) releaseOwed() {
+	f.mu.Lock()
+	owed := f.owed
+	f.owed = nil
+	f.mu.Unlock()
+	for _, id := range owed {
+		f.release(id)
+	}
 }
 
 // newFaces makes an analysis' faces ready to be stored, templates included.

@@ -44,6 +44,7 @@ type Candidates struct {
 
 // place is where a page of a ranking ended.
 type place struct {
+	Words bool   `json:"w,omitempty"` // of a list by words, which is counted, not scored
 	Seen  int    `json:"n"`
 	Score uint32 `json:"s"` // the float's bits: a ranking continues at exactly this score
 	Case  string `json:"c"`
@@ -68,7 +69,7 @@ func (f *Finder) Candidates(ctx context.Context, p *Probe, face int, q Query) (C
 			return out, fmt.Errorf("search words: %w", err)
 		}
 	}
-	seen, after, err := parsePlace(q.Cursor)
+	seen, after, err := parsePlace(q.Cursor, false)
 	if err != nil {
 		return out, err
 	}
@@ -138,7 +139,7 @@ func (f *Finder) casesByWords(ctx context.Context, q Query) ([]registry.Case, st
 		Gallery: string(q.Gallery), Sex: string(q.Sex), Statuses: statuses(q.Statuses),
 		BornFrom: q.BornFrom, BornTo: q.BornTo,
 	}
-	seen, _, err := parsePlace(q.Cursor)
+	seen, _, err := parsePlace(q.Cursor, true)
 	if err != nil {
 		return nil, "", err
 	}
@@ -149,7 +150,7 @@ func (f *Finder) casesByWords(ctx context.Context, q Query) ([]registry.Case, st
 	var next string
 	if len(hits) > q.Limit {
 		hits = hits[:q.Limit]
-		next = place{Seen: seen + q.Limit}.String()
+		next = place{Words: true, Seen: seen + q.Limit}.String()
 	}
 	cases := make([]registry.Case, 0, len(hits))
 	for _, h := range hits {
@@ -182,7 +183,7 @@ func (p place) String() string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-func parsePlace(cursor string) (seen int, after *index.Hit, err error) {
+func parsePlace(cursor string, words bool) (seen int, after *index.Hit, err error) {
 	if cursor == "" {
 		return 0, nil, nil
 	}
@@ -192,7 +193,7 @@ func parsePlace(cursor string) (seen int, after *index.Hit, err error) {
 		err = json.Unmarshal(raw, &p)
 	}
 	score := math.Float32frombits(p.Score)
-	if err != nil || p.Seen < 0 || math.IsNaN(float64(score)) {
+	if err != nil || p.Words != words || p.Seen < 0 || math.IsNaN(float64(score)) {
 		return 0, nil, fmt.Errorf("cursor: %w: use the next value of the answer before, unchanged", registry.ErrInvalid)
 	}
 	return p.Seen, &index.Hit{Case: p.Case, Score: score}, nil

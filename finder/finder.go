@@ -52,8 +52,12 @@ type Finder struct {
 	probes  *probes
 	settled *broadcast // told whenever a photo's analysis ends
 	work    chan struct{}
+	looking chan struct{} // holds one for each photo in memory, at most workers
 	workers int
-	log     *slog.Logger
+
+	mu   sync.Mutex
+	owed []registry.PhotoID // claimed by us and not yet handed back
+	log  *slog.Logger
 }
 
 // Open opens the registry, loads and checks the models and fills the index of faces. Run must be called for queued photos
@@ -140,6 +144,7 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 		probes:       kept,
 		settled:      newBroadcast(),
 		work:         make(chan struct{}, 1),
+		looking:      make(chan struct{}, eng.Workers()),
 		workers:      eng.Workers(),
 		log:          c.Log,
 	}
@@ -197,6 +202,8 @@ func (f *Finder) Run(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			case <-tick.C:
+				f.releaseOwed()
+				f.forgetProbes()
 				f.wake()
 				if err := f.CatchUp(ctx); err != nil && ctx.Err() == nil {
 					f.log.Error("follow the registry", "error", err)

@@ -17,7 +17,7 @@ const changeBatch = 500
 func (f *Finder) loadFaces(ctx context.Context) error {
 	began := time.Now()
 	seq, err := f.Registry.EachReference(ctx, f.templates, func(c registry.Case, refs []registry.Reference) error {
-		if err := f.faces.Replace(ctx, string(c.ID), facts(c), references(refs)); err != nil {
+		if err := f.faces.Replace(ctx, string(c.ID), facts(c), f.references(refs)); err != nil {
 			return fmt.Errorf("index case %s: %w", c.ID, err)
 		}
 		return nil
@@ -60,6 +60,14 @@ func (f *Finder) LoadWords(ctx context.Context) error {
 	f.wordsLoaded.Store(true)
 	f.log.Info("words loaded", "took", time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// Refresh is CatchUp for whoever has changed something: the change stands whether the indexes follow now or, where they
+// cannot, within followEvery.
+func (f *Finder) Refresh(ctx context.Context) {
+	if err := f.CatchUp(ctx); err != nil && ctx.Err() == nil {
+		f.log.Error("follow the registry", "error", err)
+	}
 }
 
 // CatchUp brings the indexes up to every change the registry has acknowledged. A caller that changed something and calls
@@ -112,7 +120,7 @@ func (f *Finder) follow(ctx context.Context, ch registry.Change) error {
 	if err != nil {
 		return err
 	}
-	return f.faces.Replace(ctx, string(c.ID), facts(c), references(refs))
+	return f.faces.Replace(ctx, string(c.ID), facts(c), f.references(refs))
 }
 
 func (f *Finder) followWords(ctx context.Context, ch registry.Change) error {
@@ -137,10 +145,15 @@ func text(c registry.Case) index.Text {
 	return index.Text{Names: c.Names, Place: c.Place, Marks: c.Marks, Notes: c.Notes, Ref: c.Ref}
 }
 
-func references(refs []registry.Reference) []index.Reference {
-	out := make([]index.Reference, len(refs))
-	for i, r := range refs {
-		out[i] = index.Reference{Face: string(r.Face), Vector: r.Template}
+// references leaves out templates that are damaged: one bad row must not keep every other child from being found.
+func (f *Finder) references(refs []registry.Reference) []index.Reference {
+	out := make([]index.Reference, 0, len(refs))
+	for _, r := range refs {
+		if r.Template == nil {
+			f.log.Error("a template is damaged and its face cannot be found", "face", r.Face, "photo", r.Photo)
+			continue
+		}
+		out = append(out, index.Reference{Face: string(r.Face), Vector: r.Template})
 	}
 	return out
 }

@@ -2,9 +2,11 @@ package finder
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"homeward/engine"
 	"homeward/registry"
@@ -17,75 +19,146 @@ const MaxPhotoBytes = 64 << 20
 type NewPhoto struct {
 	Name  string        // file name on the sender's device
 	Taken registry.Date // zero: believe EXIF, if it says anything
+	// Key is the sender's own name for this upload, or empty: the same upload by the same Caller under the same key is
+	// answered like the first, for registry.RequestLife.
+	Key    string
+	Caller registry.KeyID
 }
+
+// ErrDeleted means that a repeated upload's photo was deleted since it was first sent.
+var ErrDeleted = errors.New("the photo that this upload stored was deleted since")
 
 // errStored stops an analysis whose photo turned out to be there already.
 var errStored = errors.New("photo is already stored")
 
 // AddPhoto stores a photo with its case and finds its faces. The photo is encrypted as it is read; nothing of it stays
 // behind if it turns out unusable (*engine.PhotoError), the case is gone, or body ends in an error. Once it is stored it
-// is never lost: should the analysis be interrupted, the photo is analysed later.
-// A photo that the case already has is answered with the one that exists and existed set.
+// is never lost and no longer an error: should its analysis be interrupted or fail, the photo is answered as queued and
+// analysed later. A photo that the case already has is answered with the one that exists and existed set.
 func (f *Finder) AddPhoto(ctx context.Context, id registry.CaseID, n NewPhoto, body io.Reader) (p registry.Photo, existed bool, err error) {
 	up, err := f.Registry.NewUpload(ctx, id)
 	if err != nil {
 		return p, false, err
 	}
 	defer up.Close()
-	photo, err := f.receive(ctx, up, body)
+	if err := receive(ctx, up, body); err != nil {
+		return p, false, err
+	}
+	if n.Key == "" {
+		return f.storeAndLook(ctx, up, n)
+	}
+	q, err := f.Registry.Idempotent(ctx, n.Caller, n.Key, fingerprint(id, n, up.Digest()))
 	if err != nil {
 		return p, false, err
 	}
-	analysis, err := f.engine.Analyse(ctx, photo, func(h engine.Header) error {
+	defer q.Close() // frees the key if the upload fails: it may be tried again
+	if q.Outcome != nil {
+		p, err := f.Registry.Photo(ctx, q.Outcome.Photo)
+		if errors.Is(err, registry.ErrNotFound) {
+			err = ErrDeleted
+		}
+		return p, q.Outcome.Status == http.StatusOK, err
+	}
+	if p, existed, err = f.storeAndLook(ctx, up, n); err != nil {
+		return p, existed, err
+	}
+	out := registry.Outcome{Status: http.StatusCreated, Photo: p.ID}
+	if existed {
+		out.Status = http.StatusOK
+	}
+	// What is stored is stored: a sender who has gone must find its outcome when asking again.
+	if err := q.Finish(context.WithoutCancel(ctx), out); err != nil {
+		f.log.Error("note an upload's outcome", "photo", p.ID, "error", err)
+	}
+	return p, existed, nil
+}
+
+// fingerprint tells one upload from another under the same key: by where it goes, what is said of it, and its bytes.
+func fingerprint(id registry.CaseID, n NewPhoto, digest []byte) []byte {
+	var b []byte
+	for _, part := range []string{string(id), n.Name, n.Taken.String(), string(digest)} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	return b
+}
+
+// storeAndLook commits a received photo once it has proven sound, and analyses it.
+func (f *Finder) storeAndLook(ctx context.Context, up *registry.Upload, n NewPhoto) (p registry.Photo, existed bool, err error) {
+	stored := false
+	defer func() {
+		if r := recover(); r != nil { // whatever a model did, the photo is not ours to hold
+			if stored && !existed {
+				f.release(p.ID)
+			}
+			panic(r)
+		}
+	}()
+	analysis, err := f.look(ctx, up.Open, up.Size(), func(h engine.Header) error {
 		var err error
 		p, existed, err = up.Commit(ctx, registry.NewPhoto{
 			Name: n.Name, Format: h.Format, Width: h.Width, Height: h.Height,
 			Taken: n.Taken, TakenEXIF: registry.DayOf(h.TakenAt), Claim: true,
 		})
-		if err == nil && existed {
+		stored = err == nil
+		if stored && existed {
 			return errStored
 		}
 		return err
 	})
-	if p.ID == "" { // refused before it was stored
+	if !stored {
 		return p, false, err
 	}
-	// The photo is stored and acknowledged from here on: a client that leaves no longer stops its analysis.
+	// From here on the photo is there, whether its sender is or not.
 	ctx = context.WithoutCancel(ctx)
-	if !existed {
-		if err := f.settle(ctx, p, analysis, err); err != nil {
-			return p, false, err
+	switch {
+	case !existed:
+		f.settle(ctx, p, analysis, err)
+	case p.State == registry.SetAside: // sent again: perhaps what failed then works now
+		if err := f.Registry.Requeue(ctx, p.ID); err != nil {
+			return p, existed, err
 		}
+		f.wake()
 	}
-	if err := f.CatchUp(ctx); err != nil {
-		return p, existed, err
-	}
+	f.Refresh(ctx)
 	p, err = f.Registry.Photo(ctx, p.ID)
 	return p, existed, err
 }
 
-// receive reads body to its end into up, and gives back the plain photo. The body goes to disk encrypted while it
-// trickles in, so that a slow sender holds no memory; the plain copy lives only while a worker is free to look at it.
-func (f *Finder) receive(ctx context.Context, up *registry.Upload, body io.Reader) ([]byte, error) {
+// receive reads body to its end into up. The body goes to disk encrypted while it trickles in, so that a slow sender holds
+// no memory.
+func receive(ctx context.Context, up *registry.Upload, body io.Reader) error {
 	if _, err := io.Copy(up, body); err != nil {
-		return nil, fmt.Errorf("receive the photo: %w", err)
+		return fmt.Errorf("receive the photo: %w", err)
 	}
 	if err := up.Finish(); err != nil {
-		return nil, fmt.Errorf("receive the photo: %w", err)
+		return fmt.Errorf("receive the photo: %w", err)
 	}
-	if err := ctx.Err(); err != nil { // the sender has gone: nobody would learn of the photo
+	return ctx.Err() // the sender has gone: nobody would learn of the photo
+}
+
+// look analyses a stored photo. It waits its turn first: only as many photos are in memory as are being looked at.
+func (f *Finder) look(ctx context.Context, open func() (io.ReadCloser, error), size int64, decoded func(engine.Header) error) (*engine.Analysis, error) {
+	select {
+	case f.looking <- struct{}{}:
+		defer func() { <-f.looking }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	photo, err := readAll(open, size)
+	if err != nil {
 		return nil, err
 	}
-	r, err := up.Open()
+	return f.engine.Analyse(ctx, photo, decoded)
+}
+
+// readAll reads a photo of a known size in one allocation.
+func readAll(open func() (io.ReadCloser, error), size int64) ([]byte, error) {
+	r, err := open()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	return readAll(r, up.Size())
-}
-
-// readAll reads a photo of a known size in one allocation.
-func readAll(r io.Reader, size int64) ([]byte, error) {
 	photo := make([]byte, size)
 	if _, err := io.ReadFull(r, photo); err != nil {
 		return nil, fmt.Errorf("read the photo: %w", err)

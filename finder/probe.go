@@ -18,8 +18,8 @@ import (
 const (
 	// probeLife is how long a search can be continued. A probe's photo is never kept, only what was found in it, in memory.
 	probeLife = time.Hour
-	// probesKept bounds the memory of searches under way: about 15 kB for a photo with four faces.
-	probesKept = 4096
+	// probesKept bounds the memory of searches under way: about 15 kB for a photo with four faces, 220 kB at the most.
+	probesKept = 1024
 )
 
 var (
@@ -27,6 +27,8 @@ var (
 	ErrNoProbe = errors.New("this search has ended: send the photo again")
 	// ErrNoFace means that a face was named that the probe does not have.
 	ErrNoFace = errors.New("the photo has no such face")
+	// ErrNotYet means that a face has no template under the models in use, because its photo waits to be analysed again.
+	ErrNotYet = errors.New("this face is waiting to be analysed again")
 	// ErrPoorFace means that the chosen face cannot be searched with.
 	ErrPoorFace = errors.New("this face is too poor to search with")
 )
@@ -59,16 +61,16 @@ func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (
 		return nil, err
 	}
 	defer up.Close()
-	photo, err := f.receive(ctx, up, body)
-	if err != nil {
+	if err := receive(ctx, up, body); err != nil {
 		return nil, err
 	}
-	a, err := f.engine.Analyse(ctx, photo, nil)
+	a, err := f.look(ctx, up.Open, up.Size(), nil)
 	if err != nil {
 		return nil, err
 	}
 	p := &Probe{Analysis: a, templates: make([][]float32, len(a.Faces))}
 	for i, face := range a.Faces {
+		a.Faces[i].Embeddings = nil // only templates are needed from here on
 		if !face.Quality.Searchable {
 			continue
 		}
@@ -81,7 +83,19 @@ func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (
 
 // ProbeFace searches with an enrolled face.
 func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID) (*Probe, error) {
+	photo, err := f.Registry.PhotoOf(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, face := range photo.Faces {
+		if face.ID == id && !face.Searchable {
+			return nil, ErrPoorFace
+		}
+	}
 	t, caseID, err := f.Registry.FaceTemplate(ctx, id, f.templates)
+	if errors.Is(err, registry.ErrNotFound) {
+		return nil, ErrNotYet
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -134,4 +148,13 @@ func (p *Probe) Searches(asked registry.Gallery) registry.Gallery {
 func (p *Probe) Searchable(face int) bool {
 	_, err := p.template(face)
 	return err == nil
+}
+
+// forgetProbes drops searches that are over.
+func (f *Finder) forgetProbes() {
+	for _, id := range f.probes.Keys() { // oldest use first, but any may be over
+		if p, ok := f.probes.Peek(id); ok && time.Now().After(p.Expires) {
+			f.probes.Remove(id)
+		}
+	}
 }

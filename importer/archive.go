@@ -76,7 +76,8 @@ func (a *Archive) folderGroups(yield func(Group, error) bool) {
 			loose.Bad = append(loose.Bad, Outcome{Path: name, Result: Skipped, Reason: "not in a case's folder: put the photos of each case into a folder of their own"})
 			continue
 		}
-		g := Group{Case: registry.Case{Gallery: a.gallery, Ref: name, Names: []string{strings.ReplaceAll(name, "_", " ")}}}
+		ref := strings.TrimSpace(name) // as the registry keeps it
+		g := Group{Case: registry.Case{Gallery: a.gallery, Ref: ref, Names: []string{strings.ReplaceAll(ref, "_", " ")}}}
 		err := fs.WalkDir(a.root.FS(), name, func(p string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
@@ -154,12 +155,16 @@ func (a *Archive) manifestGroups(yield func(Group, error) bool) {
 		bad := func(reason string) {
 			g.Bad = append(g.Bad, Outcome{Path: photo, Case: ref, Result: Skipped, Reason: fmt.Sprintf("line %d: %s", line, reason)})
 		}
-		if ref != g.Case.Ref {
+		gallery := a.gallery
+		if cell := strings.ToLower(cell("gallery")); cell != "" {
+			gallery = registry.Gallery(cell)
+		}
+		if ref != g.Case.Ref || gallery != g.Case.Gallery {
 			if len(g.Files)+len(g.Bad) > 0 && !yield(g, nil) {
 				return
 			}
 			g = Group{KeepEmpty: true}
-			if g.Case, err = manifestCase(cell, a.gallery); err != nil {
+			if g.Case, err = manifestCase(cell, gallery); err != nil {
 				bad(err.Error())
 				g.Case = registry.Case{}
 				continue
@@ -186,9 +191,6 @@ func manifestCase(cell func(string) string, gallery registry.Gallery) (c registr
 	c = registry.Case{
 		Gallery: gallery, Ref: cell("case"), Sex: registry.Sex(strings.ToLower(cell("sex"))),
 		Place: cell("place"), Marks: cell("marks"), Notes: cell("notes"),
-	}
-	if g := strings.ToLower(cell("gallery")); g != "" {
-		c.Gallery = registry.Gallery(g)
 	}
 	for name := range strings.SplitSeq(cell("names"), ";") {
 		if name = strings.TrimSpace(name); name != "" {

@@ -62,6 +62,8 @@ func Import(ctx context.Context, f *finder.Finder, a *Archive, workers int, tell
 		g.Go(func() error { return im.group(work, group) })
 	}
 	err := errors.Join(failed, g.Wait())
+	// What an interrupted import has stored and not looked at is looked at now.
+	f.Drain(ctx)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -122,11 +124,18 @@ func (r *run) group(ctx context.Context, g Group) error {
 	}
 	if created && !g.KeepEmpty {
 		now, err := r.finder.Registry.Case(ctx, c.ID)
+		if errors.Is(err, registry.ErrNotFound) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 		if now.Photos == 0 { // a folder without a single photo is no case
-			return r.finder.Registry.DeleteCase(ctx, c.ID)
+			err := r.finder.Registry.DeleteEmptyCase(ctx, c.ID)
+			if errors.Is(err, registry.ErrNotFound) { // a photo came in from elsewhere just now
+				return nil
+			}
+			return err
 		}
 	}
 	r.mu.Lock()
@@ -187,6 +196,9 @@ func (r *run) file(ctx context.Context, c registry.Case, file File) error {
 		r.note(out, "")
 	case errors.As(err, &unreadable):
 		out.Reason += "cannot be read: " + plain(unreadable.err)
+		r.note(out, "")
+	case errors.Is(err, registry.ErrNotFound):
+		out.Reason += "its case was deleted meanwhile"
 		r.note(out, "")
 	case err != nil:
 		return fmt.Errorf("import %s: %w", file.Path, err)

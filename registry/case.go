@@ -163,13 +163,22 @@ func (r *Registry) UpdateCase(ctx context.Context, c Case) (Case, error) {
 // DeleteCase deletes a case with its photos, faces and templates, and destroys the key of its photos: should a copy of
 // a photo's file survive anywhere, nobody can read it.
 func (r *Registry) DeleteCase(ctx context.Context, id CaseID) error {
+	return r.deleteCase(ctx, id, "DELETE FROM cases WHERE id = ?")
+}
+
+// DeleteEmptyCase deletes a case that has no photo, and leaves one alone that has: ErrNotFound then.
+func (r *Registry) DeleteEmptyCase(ctx context.Context, id CaseID) error {
+	return r.deleteCase(ctx, id, "DELETE FROM cases WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM photos WHERE case_id = ?1)")
+}
+
+func (r *Registry) deleteCase(ctx context.Context, id CaseID, statement string) error {
 	what := "delete case " + string(id)
 	var files []string
 	err := r.change(ctx, what, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if files, err = photoFiles(ctx, tx, "case_id", string(id)); err != nil {
 			return err
 		}
-		if err := changed(tx.ExecContext(ctx, "DELETE FROM cases WHERE id = ?", id)); err != nil {
+		if err := changed(tx.ExecContext(ctx, statement, id)); err != nil {
 			return err
 		}
 		return noteChange(ctx, tx, id, true)

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"database/sql"
+	"errors"
 )
 
 // noteChange tells whoever follows the registry that a case changed, in the transaction that changes it.
@@ -59,12 +60,21 @@ func (r *Registry) References(ctx context.Context, id CaseID, set string) ([]Ref
 		if err := rows.Scan(&ref.Photo, &ref.Face, &sealed); err != nil {
 			return nil, wrap(err, "references of case %s", id)
 		}
-		if ref.Template, err = r.keys.openVector(kindTemplate, ref.Face, set, sealed); err != nil {
+		if ref.Template, err = r.openReference(ref.Face, set, sealed); err != nil {
 			return nil, wrap(err, "references of case %s", id)
 		}
 		refs = append(refs, ref)
 	}
 	return refs, wrap(rows.Err(), "references of case %s", id)
+}
+
+// openReference opens a template; one that is damaged is nil, so that it does not stand in the way of the others.
+func (r *Registry) openReference(face FaceID, set string, sealed []byte) ([]float32, error) {
+	t, err := r.keys.openVector(kindTemplate, face, set, sealed)
+	if errors.Is(err, ErrCorrupt) {
+		return nil, nil
+	}
+	return t, err
 }
 
 // EachReference calls fn for every case, those without references included, oldest first, with its references under the
@@ -128,7 +138,7 @@ func (r *Registry) nextReference(rows *sql.Rows, set string) (*numbered, error) 
 	var sealed sql.RawBytes
 	err := rows.Scan(&ref.n, &ref.Photo, &ref.Face, &sealed)
 	if err == nil {
-		ref.Template, err = r.keys.openVector(kindTemplate, ref.Face, set, sealed)
+		ref.Template, err = r.openReference(ref.Face, set, sealed)
 	}
 	return &ref, err
 }

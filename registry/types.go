@@ -138,7 +138,7 @@ type NewFace struct {
 type Reference struct {
 	Face     FaceID
 	Photo    PhotoID
-	Template []float32
+	Template []float32 // nil when it is damaged
 }
 
 // Key is an access key to the API. The secret itself is shown once, at creation, and only its hash is stored.

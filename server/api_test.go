@@ -532,6 +532,16 @@ func TestCases(t *testing.T) {
 	if _, err := s.Cases(ctx, client.Filter{Cursor: "rubbish"}); code(err) != "invalid" {
 		t.Errorf("a made-up cursor: %v", err)
 	}
+	if _, err := s.Cases(ctx, client.Filter{Cursor: f.Cursor, Words: "Sample", Limit: 2}); err != nil {
+		t.Error(err)
+	}
+	byWords, err := s.Cases(ctx, client.Filter{Words: "Sample", Limit: 2})
+	if err != nil || len(byWords.Cases) != 2 || byWords.Next == "" {
+		t.Fatalf("%+v %v", byWords, err)
+	}
+	if _, err := s.Cases(ctx, client.Filter{Cursor: byWords.Next}); code(err) != "invalid" {
+		t.Errorf("the cursor of a search by words in a list without: %v", err)
+	}
 	if err := s.DeleteCase(ctx, c.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -608,6 +618,21 @@ func TestIdempotencyKey(t *testing.T) {
 	again, err := add("one", photos.Obama)
 	if err != nil || again.ID != first.ID || again.Duplicate {
 		t.Errorf("repeated: %+v %v", again, err)
+	}
+	same := func(text string) io.Reader { // of the same length, and chunked: only the bytes differ
+		return io.MultiReader(bytes.NewReader(photos.Read(t, photos.Astronaut)), strings.NewReader(text))
+	}
+	if _, err := s.AddPhoto(t.Context(), c.ID, client.NewPhoto{IdempotencyKey: "two"}, same("aa")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AddPhoto(t.Context(), c.ID, client.NewPhoto{IdempotencyKey: "two"}, same("bb")); code(err) != "key_reused" {
+		t.Errorf("another photo of the same length under the same key: %v", err)
+	}
+	if err := s.DeletePhoto(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := add("one", photos.Obama); code(err) != "photo_deleted" {
+		t.Errorf("repeated after the photo was deleted: %v", err)
 	}
 	if _, err := add("one", photos.Biden); code(err) != "key_reused" {
 		t.Errorf("another photo under the same key: %v", err)

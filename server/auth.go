@@ -11,8 +11,7 @@ import (
 	"homeward/registry"
 )
 
-// sessionCookie holds a page's session. The prefix makes browsers insist on Secure where we serve over TLS; on loopback
-// without TLS the plain name is used.
+// sessionCookie holds a page's session.
 const sessionCookie = "homeward_session"
 
 type callerKey struct{}

@@ -52,7 +52,7 @@ func TestNothingAnswersWithoutAKey(t *testing.T) {
 		t.Errorf("only %d operations are described", operations)
 	}
 	for path, want := range map[string]int{
-		"/api/v1/docs": 200, "/api/v1/openapi.json": 200, "/api/v1/nothing": 401, "/api/v1/docsx": 401, "/static/../cases": 404,
+		"/api/v1/docs": 200, "/api/v1/openapi.json": 200, "/api/v1/nothing": 401, "/api/v1/docsx": 401, "/api/v1/cases/": 401, "/static/../cases": 404,
 	} {
 		resp, err := http.Get(s.URL + path)
 		if err != nil {

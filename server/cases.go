@@ -65,12 +65,10 @@ func (s *Server) caseRoutes() {
 			return nil, s.problem(err)
 		}
 		c, err := s.finder.Registry.CreateCase(ctx, c)
-		if err == nil {
-			err = s.finder.CatchUp(ctx)
-		}
 		if err != nil {
 			return nil, s.problem(err)
 		}
+		s.finder.Refresh(ctx)
 		out := caseAnswer(apiCase(c))
 		out.Location = prefix + "/cases/" + string(c.ID)
 		return out, nil
@@ -128,12 +126,10 @@ func (s *Server) caseRoutes() {
 			return nil, s.problem(err)
 		}
 		c, err = s.finder.Registry.UpdateCase(ctx, c)
-		if err == nil {
-			err = s.finder.CatchUp(ctx)
-		}
 		if err != nil {
 			return nil, s.problem(err)
 		}
+		s.finder.Refresh(ctx)
 		return caseAnswer(apiCase(c)), nil
 	})
 
@@ -145,7 +141,7 @@ func (s *Server) caseRoutes() {
 		err := s.finder.Registry.DeleteCase(ctx, registry.CaseID(in.Case))
 		if err == nil {
 			s.chips.forget()
-			err = s.finder.CatchUp(ctx)
+			s.finder.Refresh(ctx)
 		}
 		return nil, s.problem(err)
 	})

@@ -59,7 +59,7 @@ func (s *Server) models() api.Models {
 	for _, r := range set.Recognisers {
 		used[r.Name] = true
 	}
-	out := api.Models{Set: set.Name, SetID: s.finder.TemplateSet()}
+	out := api.Models{Set: set.Name, SetID: set.ID, TemplateSet: s.finder.TemplateSet()}
 	for _, c := range s.finder.Models.Cards() {
 		m := api.Model{Name: c.Name, Version: c.Version, Task: string(c.Task), Licence: c.Licence, InUse: used[c.Name]}
 		for _, f := range c.Files {

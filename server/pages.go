@@ -105,7 +105,8 @@ func (s *Server) signOut(c *gin.Context) {
 func (s *Server) setSession(c *gin.Context, token string, maxAge int) {
 	http.SetCookie(c.Writer, &http.Cookie{
 		Name: sessionCookie, Value: token, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, Secure: c.Request.TLS != nil, SameSite: http.SameSiteStrictMode,
+		// A proxy in front may speak TLS for us. Should someone else say so, the cookie is only kept closer.
+		HttpOnly: true, Secure: c.Request.TLS != nil || c.GetHeader("X-Forwarded-Proto") == "https", SameSite: http.SameSiteStrictMode,
 	})
 }
 

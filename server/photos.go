@@ -31,7 +31,7 @@ func (s *Server) photoRoutes() {
 		OperationID: "add-photo", Method: http.MethodPost, Path: prefix + "/cases/{case}/photos", Tags: tags,
 		Summary: "Add a photo to a case", DefaultStatus: http.StatusCreated,
 		Description: "Answers once the photo is stored and its faces are known. A photo that the case already has is answered with 200 and the one that exists. " +
-			"With an Idempotency-Key, a repeated request is answered like the first for a day.",
+			"With an Idempotency-Key, the same photo sent again is answered like the first time, for a day.",
 		Errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge,
 			http.StatusUnsupportedMediaType, http.StatusInsufficientStorage},
 		Responses: map[string]*huma.Response{"200": {Description: "The case already has this photo."}},
@@ -72,7 +72,7 @@ func (s *Server) photoRoutes() {
 		err := s.finder.Registry.DeletePhoto(ctx, registry.PhotoID(in.Photo))
 		if err == nil {
 			s.chips.forget()
-			err = s.finder.CatchUp(ctx)
+			s.finder.Refresh(ctx)
 		}
 		return nil, s.problem(err)
 	})
@@ -80,7 +80,7 @@ func (s *Server) photoRoutes() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "get-original", Method: http.MethodGet, Path: prefix + "/photos/{photo}/original", Tags: tags,
 		Summary: "Fetch the photo as it was sent", Errors: []int{http.StatusNotFound},
-		Responses: imageResponse("application/octet-stream"),
+		Responses: imageResponse("image/*"),
 	}, s.original)
 
 	huma.Register(s.api, huma.Operation{
@@ -107,26 +107,20 @@ func (s *Server) addPhoto(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	add := func() (registry.PhotoID, bool, error) {
-		body, name, err := in.photo()
-		if err != nil {
-			return "", false, err
-		}
-		if in.Name != "" {
-			name = in.Name
-		}
-		p, existed, err := s.finder.AddPhoto(ctx, registry.CaseID(in.Case), finder.NewPhoto{Name: name, Taken: taken}, body)
-		return p.ID, existed, err
-	}
-	id, existed, err := s.once(ctx, in.Key, in.request, add)
+	body, name, err := in.photo()
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	p, err := s.finder.Registry.Photo(ctx, id)
+	if in.Name != "" {
+		name = in.Name
+	}
+	p, existed, err := s.finder.AddPhoto(ctx, registry.CaseID(in.Case), finder.NewPhoto{
+		Name: name, Taken: taken, Key: in.Key, Caller: caller(ctx).ID,
+	}, body)
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	out := &photoOutput{Status: http.StatusCreated, Location: prefix + "/photos/" + string(id), Body: apiPhoto(p)}
+	out := &photoOutput{Status: http.StatusCreated, Location: prefix + "/photos/" + string(p.ID), Body: apiPhoto(p)}
 	if existed {
 		out.Status, out.Body.Duplicate = http.StatusOK, true
 	}
@@ -151,12 +145,10 @@ func (s *Server) changePhoto(ctx context.Context, in *struct {
 		ch.Subject = &face
 	}
 	p, err := s.finder.Registry.UpdatePhoto(ctx, id, ch)
-	if err == nil {
-		err = s.finder.CatchUp(ctx)
-	}
 	if err != nil {
 		return nil, s.problem(err)
 	}
+	s.finder.Refresh(ctx)
 	return &photoOutput{Status: http.StatusOK, Body: apiPhoto(p)}, nil
 }
 

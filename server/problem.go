@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"net"
 	"net/http"
 	"unicode/utf8"
 
@@ -34,11 +32,11 @@ var photoStatus = map[string]int{
 // problem turns an error into the answer a client gets. What is not a client's doing is logged and told in general words.
 func (s *Server) problem(err error) error {
 	var (
-		known *huma.ErrorModel
-		photo *engine.PhotoError
-		field *registry.FieldError
-		large *http.MaxBytesError
-		netw  net.Error
+		known  *huma.ErrorModel
+		photo  *engine.PhotoError
+		field  *registry.FieldError
+		large  *http.MaxBytesError
+		broken *brokenBody
 	)
 	switch {
 	case err == nil:
@@ -61,6 +59,10 @@ func (s *Server) problem(err error) error {
 		return newProblem(http.StatusServiceUnavailable, "loading", "Words are still being loaded after a restart. Search without them, or try again in a minute.")
 	case errors.Is(err, finder.ErrNoProbe):
 		return newProblem(http.StatusNotFound, "search_ended", "This search has ended or is not yours. Send the photo again.")
+	case errors.Is(err, finder.ErrDeleted):
+		return newProblem(http.StatusGone, "photo_deleted", "The photo that this upload stored was deleted since. Use a new Idempotency-Key to send it again.")
+	case errors.Is(err, finder.ErrNotYet):
+		return newProblem(http.StatusConflict, "not_yet", "This face is waiting to be analysed again under new models. Try again in a while.")
 	case errors.Is(err, finder.ErrNoFace):
 		return newProblem(http.StatusUnprocessableEntity, "no_such_face", "The photo has no face with that number. Take one from photo.faces, counting from 0.")
 	case errors.Is(err, finder.ErrPoorFace):
@@ -80,7 +82,7 @@ func (s *Server) problem(err error) error {
 	case errors.Is(err, registry.ErrFull):
 		s.log.Error("disk full", "error", err)
 		return newProblem(http.StatusInsufficientStorage, "disk_full", "The server's disk is full. Nothing was stored. Try again later, and tell the operator.")
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &netw) && netw.Timeout():
+	case errors.As(err, &broken):
 		return newProblem(http.StatusBadRequest, "broken_off", "The upload broke off before it was complete. Nothing was stored. Send it again.")
 	case errors.Is(err, context.Canceled):
 		return newProblem(http.StatusBadRequest, "cancelled", "The request was cancelled. Nothing was stored.")

@@ -87,7 +87,7 @@ func (s *Server) newProbe(ctx context.Context, u *PhotoUpload) (*finder.Probe, e
 		return s.finder.ProbePhoto(ctx, owner, body)
 	}
 	var by api.SearchByFace
-	d := json.NewDecoder(io.LimitReader(u.request.Body, 4096))
+	d := json.NewDecoder(io.LimitReader(&movingBody{r: u.request.Body, c: http.NewResponseController(u.writer)}, 4096))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&by); err != nil || by.Face == "" {
 		return nil, newProblem(http.StatusBadRequest, "body", `Send {"face": "f_…"} with the id of an enrolled face, or a photo.`)

@@ -51,6 +51,7 @@ func New(f *finder.Finder, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{finder: f, log: log, version: version(), engine: gin.New(), chips: chips}
 	s.engine.HandleMethodNotAllowed = true
+	s.engine.RedirectTrailingSlash = false // it would answer before anyone is asked for a key
 	// The address of the peer is the address: no proxy is trusted to say otherwise.
 	if err := s.engine.SetTrustedProxies(nil); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -82,6 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler:           s.engine,
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       idleBody, // for all but photos, whose deadline movingBody moves
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),

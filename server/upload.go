@@ -81,7 +81,7 @@ func (u *PhotoUpload) photo() (body io.Reader, name string, err error) {
 		if part.FormName() != "photo" {
 			return nil, "", newProblem(http.StatusBadRequest, "form", "The form's first part must be the photo, named `photo`. Everything else goes into the query.")
 		}
-		return part, part.FileName(), nil
+		return formPart{part}, part.FileName(), nil
 	case strings.HasPrefix(mediaType, "image/") || mediaType == "application/octet-stream":
 		return moving, "", nil
 	}
@@ -91,11 +91,18 @@ func (u *PhotoUpload) photo() (body io.Reader, name string, err error) {
 // formError tells a form that is malformed from a connection that broke or a body over the limit.
 func formError(err error) error {
 	var large *http.MaxBytesError
-	if errors.As(err, &large) || errors.Is(err, io.ErrUnexpectedEOF) {
+	var broken *brokenBody
+	if errors.As(err, &large) || errors.As(err, &broken) {
 		return err
 	}
 	return newProblem(http.StatusBadRequest, "form", "The form cannot be read: "+err.Error()+".")
 }
+
+// brokenBody is a body that ended before it was complete: the connection broke, stood still or made no sense.
+type brokenBody struct{ err error }
+
+func (b *brokenBody) Error() string { return b.err.Error() }
+func (b *brokenBody) Unwrap() error { return b.err }
 
 // movingBody ends a body that stands still: the time to send everything is free, the time between two pieces is not.
 type movingBody struct {
@@ -109,6 +116,22 @@ func (m *movingBody) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	if err == io.EOF { // all is here: the deadline must not end the work that follows
 		_ = m.c.SetReadDeadline(time.Time{})
+		return n, err
+	}
+	var large *http.MaxBytesError
+	if err != nil && !errors.As(err, &large) {
+		err = &brokenBody{err}
+	}
+	return n, err
+}
+
+// formPart is the photo in a form: one that ends without its closing boundary is a broken body.
+type formPart struct{ io.Reader }
+
+func (p formPart) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = &brokenBody{err}
 	}
 	return n, err
 }

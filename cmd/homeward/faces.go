@@ -36,6 +36,11 @@ func facesCommand(o *options) *cobra.Command {
 			if draw != "" && len(paths) > 1 {
 				return usageError{errors.New("--draw takes one photo at a time")}
 			}
+			if draw != "" {
+				if err := drawable(paths[0], draw); err != nil {
+					return err
+				}
+			}
 			return faces(c.Context(), o, c.OutOrStdout(), paths, draw)
 		},
 	}
@@ -93,6 +98,8 @@ func analyseFile(ctx context.Context, e *engine.Engine, path string) ([]byte, *e
 	return photo, a, err
 }
 
+var errTooLarge = errors.New("the file is larger than 64 MB: use a smaller copy")
+
 // readPhoto reads a file no larger than a photo may be.
 func readPhoto(path string) ([]byte, error) {
 	f, err := os.Open(path)
@@ -105,7 +112,7 @@ func readPhoto(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(photo) > finder.MaxPhotoBytes {
-		return nil, errors.New("the file is larger than 64 MB: use a smaller copy")
+		return nil, errTooLarge
 	}
 	return photo, nil
 }
@@ -129,6 +136,23 @@ func printFaces(w io.Writer, p photoFaces) {
 	}
 }
 
+// drawable checks, before anything is done, that a drawing can go to path and would not replace the photo itself.
+func drawable(photo, path string) error {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".jpg", ".jpeg", ".png":
+	default:
+		return usageError{fmt.Errorf("--draw %s: name a .png or .jpg file", path)}
+	}
+	a, err := os.Stat(photo)
+	if err != nil {
+		return nil // its own error follows
+	}
+	if b, err := os.Stat(path); err == nil && os.SameFile(a, b) {
+		return usageError{fmt.Errorf("--draw %s: would replace the photo itself", path)}
+	}
+	return nil
+}
+
 func drawFaces(photo []byte, a *engine.Analysis, path string) error {
 	img, err := engine.Draw(photo, a)
 	if err != nil {
@@ -138,13 +162,10 @@ func drawFaces(photo []byte, a *engine.Analysis, path string) error {
 	if err != nil {
 		return err
 	}
-	switch ext := strings.ToLower(filepath.Ext(path)); ext {
-	case ".jpg", ".jpeg":
-		err = jpeg.Encode(f, img, &jpeg.Options{Quality: 90})
-	case ".png":
+	if strings.ToLower(filepath.Ext(path)) == ".png" {
 		err = png.Encode(f, img)
-	default:
-		err = usageError{fmt.Errorf("--draw %s: name a .png or .jpg file", path)}
+	} else {
+		err = jpeg.Encode(f, img, &jpeg.Options{Quality: 90})
 	}
 	return errors.Join(err, f.Close())
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -86,6 +87,9 @@ func importArchive(c *cobra.Command, o *options, f *finder.Finder, a *importer.A
 	if err == nil {
 		err = failed
 	}
+	if err == nil && report == (importer.Report{}) {
+		return errors.New("no photos found: put each case's photos into a folder of its own, or name a --manifest")
+	}
 	if o.json {
 		if jerr := lines.Encode(report); err == nil {
 			err = jerr
@@ -99,9 +103,6 @@ func importArchive(c *cobra.Command, o *options, f *finder.Finder, a *importer.A
 	}
 	if report.NoFace > 0 {
 		fmt.Fprintf(out, "%d photos have no face that can be searched with; they stay with their cases.\n", report.NoFace)
-	}
-	if err == nil && report == (importer.Report{}) {
-		return fmt.Errorf("no photos found: put each case's photos into a folder of its own, or name a --manifest")
 	}
 	return err
 }

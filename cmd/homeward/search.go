@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -75,7 +76,13 @@ func search(ctx context.Context, f *finder.Finder, w io.Writer, asJSON bool, pat
 		return err
 	}
 	defer src.Close()
-	p, err := f.ProbePhoto(ctx, "", io.LimitReader(src, finder.MaxPhotoBytes+1))
+	if info, err := src.Stat(); err != nil || info.Size() > finder.MaxPhotoBytes {
+		return errors.Join(err, errTooLarge)
+	}
+	if st, err := f.Status(ctx); err == nil && st.Queued > 0 {
+		fmt.Fprintf(os.Stderr, "%d photos are not analysed yet and cannot be found: start `homeward serve`, or run `homeward import` again.\n", st.Queued)
+	}
+	p, err := f.ProbePhoto(ctx, "", src)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -140,5 +140,6 @@ func embedAll(ctx context.Context, c *cobra.Command, e *engine.Engine, photos []
 			return nil
 		})
 	}
-	return all, used, errors.Join(g.Wait(), bar.Finish())
+	err := errors.Join(g.Wait(), bar.Finish())
+	return all, used, err
 }
