@@ -472,7 +472,7 @@ func TestCases(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p *client.Problem
-			if _, err := s.CreateCase(ctx, n); !errors.As(err, &p) || p.Status != 422 {
+			if _, err := s.CreateCase(ctx, n); !errors.As(err, &p) || p.Status != 422 || p.Code() != "invalid" || len(p.Detail) < 20 || len(p.Detail) > 300 {
 				t.Errorf("error = %v, want a 422 that says why", err)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -107,11 +108,22 @@ func writeProblem(c *gin.Context, p *huma.ErrorModel) {
 // maxEcho bounds what an error repeats of a client's own value.
 const maxEcho = 100
 
-// trimEcho shortens values that errors repeat: a megabyte that was too long for a field does not travel back.
-func trimEcho(_ huma.Context, _ string, v any) (any, error) {
+// finishProblem makes what huma's own checks answer like the rest: a detail that says by itself what to mend, a stable
+// type, and no megabyte that was too long for a field travelling back.
+func finishProblem(_ huma.Context, _ string, v any) (any, error) {
 	p, ok := v.(*huma.ErrorModel)
 	if !ok {
 		return v, nil
+	}
+	if p.Type == "" {
+		p.Type = "urn:homeward:problem:invalid"
+		var faults []string
+		for _, e := range p.Errors {
+			faults = append(faults, strings.TrimSpace(e.Location+" "+e.Message))
+		}
+		if len(faults) > 0 {
+			p.Detail = "Correct this and send it again: " + strings.Join(faults, "; ") + "."
+		}
 	}
 	for _, e := range p.Errors {
 		switch value := e.Value.(type) {

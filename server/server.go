@@ -133,7 +133,7 @@ func apiConfig(version string) huma.Config {
 		"key": {Type: "http", Scheme: "bearer", Description: "A key made by `homeward key add`."},
 	}
 	c.Security = []map[string][]string{{"key": {}}}
-	c.Transformers = append(c.Transformers, trimEcho)
+	c.Transformers = append(c.Transformers, finishProblem)
 	return c
 }
 
