@@ -59,7 +59,6 @@ func (f *Finder) analyseNext(ctx context.Context) bool {
 // settle ends a claimed photo's analysis: saves what was found, hands the photo back when it was interrupted, or notes
 // why it failed. Whatever happens, the photo is this process's no longer, or will not be once release has its way.
 func (f *Finder) settle(ctx context.Context, p registry.Photo, a *engine.Analysis, failed error) {
-	defer f.settled.tell()
 	if failed == nil {
 		var faces []registry.NewFace
 		if faces, failed = f.newFaces(a); failed == nil {
@@ -159,20 +158,4 @@ func StoredFace(e engine.Face) registry.Face {
 		s.Reasons = append(s.Reasons, string(r))
 	}
 	return s
-}
-
-// Settled waits until a photo is no longer queued, or ctx ends, and returns it.
-func (f *Finder) Settled(ctx context.Context, id registry.PhotoID) (registry.Photo, error) {
-	for {
-		again := f.settled.wait()
-		p, err := f.Registry.Photo(ctx, id)
-		if err != nil || p.State != registry.Queued {
-			return p, err
-		}
-		select {
-		case <-ctx.Done():
-			return p, nil
-		case <-again:
-		}
-	}
 }

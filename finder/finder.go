@@ -50,7 +50,6 @@ type Finder struct {
 	loading     sync.Mutex // held while words are loaded
 
 	probes  *probes
-	settled *broadcast // told whenever a photo's analysis ends
 	work    chan struct{}
 	looking chan struct{} // holds one for each photo in memory, at most workers
 	workers int
@@ -142,7 +141,6 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 		faces:        index.NewExact(metric.Dim()),
 		words:        words,
 		probes:       kept,
-		settled:      newBroadcast(),
 		work:         make(chan struct{}, 1),
 		looking:      make(chan struct{}, eng.Workers()),
 		workers:      eng.Workers(),

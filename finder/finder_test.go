@@ -203,7 +203,12 @@ func TestInterruptedAnalysis(t *testing.T) {
 	}
 
 	g, _ := open(t, finder.Config{Data: data, Models: "../models"})
-	settled, err := g.Settled(t.Context(), p.ID)
+	var settled registry.Photo
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if settled, err = g.Registry.Photo(t.Context(), p.ID); err != nil || settled.State != registry.Queued || time.Now().After(deadline) {
+			break
+		}
+	}
 	if err != nil || settled.State != registry.Analysed || len(settled.Faces) != 1 || settled.Subject == "" {
 		t.Errorf("photo: %+v, %v", settled, err)
 	}
