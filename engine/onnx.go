@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -21,8 +22,16 @@ func startRuntime(path string) error {
 		return nil
 	}
 	ort.SetSharedLibraryPath(path)
+	// The library would report its use to its maker, keeping a database of it in the user's cache. Nothing leaves Homeward:
+	// it is told so before it starts, by the only means it reads then, and once more after.
+	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
+		return fmt.Errorf("silence ONNX Runtime: %w", err)
+	}
 	if err := ort.InitializeEnvironment(ort.WithLogLevelError()); err != nil {
 		return fmt.Errorf("loading ONNX Runtime from %s: %w; run scripts/setup", path, err)
+	}
+	if err := ort.DisableTelemetry(); err != nil {
+		return fmt.Errorf("silence ONNX Runtime: %w", err)
 	}
 	return nil
 }
