@@ -36,7 +36,7 @@ func Draw(photo []byte, a *Analysis) (image.Image, error) {
 			fill := image.Rect(x-pen, y-pen, x+pen, y+pen)
 			draw.Draw(canvas, fill, image.NewUniform(ink), image.Point{}, draw.Src)
 		}
-		text := fmt.Sprintf("%d: age %.0f ± %.0f", i+1, f.Age.Years, f.Age.SD)
+		text := fmt.Sprintf("face %d: age %.0f +-%.0f", i, f.Age.Years, f.Age.SD) // counted as --face counts; the font knows only ASCII
 		label(canvas, int(box.X), int(box.Y)-pen, max(1, pen-1), text, ink)
 	}
 	return canvas, nil

@@ -23,6 +23,7 @@ import (
 type Config struct {
 	Data        string // the registry's directory
 	OperatorKey string // path of the operator's key; empty for the one in Data
+	Existing    bool   // refuse to make a registry where there is none
 	Models      string // directory of the model cards; empty for models.DefaultDir
 	Set         string // name of the model set; empty for "default"
 	Workers     int    // photos analysed at once; 0 for one per core
@@ -71,7 +72,7 @@ func Open(ctx context.Context, c Config) (_ *Finder, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	f.Registry, err = registry.Open(ctx, c.Data, registry.Options{OperatorKey: c.OperatorKey})
+	f.Registry, err = registry.Open(ctx, c.Data, registry.Options{OperatorKey: c.OperatorKey, Existing: c.Existing})
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ type Report struct {
 	Added       int `json:"photos_added"`
 	Duplicates  int `json:"photos_duplicate"`
 	Skipped     int `json:"photos_skipped"`
-	NeedSubject int `json:"photos_need_subject"` // added, but someone must choose the child's face
+	NeedSubject int `json:"photos_need_subject"` // in the registry, but someone must choose the child's face
 	NoFace      int `json:"photos_without_usable_face"`
 }
 
@@ -203,8 +203,9 @@ func (r *run) file(ctx context.Context, c registry.Case, file File) error {
 	case err != nil:
 		return fmt.Errorf("import %s: %w", file.Path, err)
 	case existed:
+		needs, _ := finder.Needs(p)
 		out.Result, out.Reason = Duplicate, ""
-		r.note(out, "")
+		r.note(out, needs)
 	default:
 		needs, message := finder.Needs(p)
 		out.Result, out.Reason = Added, message

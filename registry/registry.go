@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 type Options struct {
 	// OperatorKey is the path of the operator's key; empty for operator.key in the registry's folder.
 	OperatorKey string
+	// Existing refuses, with ErrNotFound, to make a registry where there is none.
+	Existing bool
 
 	// step is called between the steps of every write to disk, with the step's name; an error from it is that step's.
 	step func(name string) error
@@ -56,6 +59,16 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Registry, err error
 	defer func() { err = wrap(err, "open registry %s", dir) }()
 	if opts.OperatorKey == "" {
 		opts.OperatorKey = filepath.Join(dir, "operator.key")
+	}
+	if opts.Existing {
+		// The photos' folder alone is a registry whose database was lost, which has an error of its own below.
+		_, err := os.Stat(filepath.Join(dir, "photos"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no registry: %w; check --data and HOMEWARD_DATA", ErrNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	r := &Registry{dir: dir, owner: newID("o_"), step: opts.step}
 	for _, d := range []string{dir, r.photos(), r.tmp()} {

@@ -42,7 +42,7 @@ sex, born, born_to, place, on, marks, notes and taken. Importing the same archiv
 				return err
 			}
 			defer a.Close()
-			return o.withFinder(c.Context(), func(f *finder.Finder) error {
+			return o.withFinder(c.Context(), false, func(f *finder.Finder) error {
 				return importArchive(c, o, f, a)
 			})
 		},
@@ -94,7 +94,7 @@ func importArchive(c *cobra.Command, o *options, f *finder.Finder, a *importer.A
 		if jerr := lines.Encode(report); err == nil {
 			err = jerr
 		}
-		return err
+		return nothingTaken(err, report)
 	}
 	fmt.Fprintf(out, "cases: %d added, %d known before\nphotos: %d added, %d there before, %d skipped\n",
 		report.CasesAdded, report.CasesKnown, report.Added, report.Duplicates, report.Skipped)
@@ -103,6 +103,14 @@ func importArchive(c *cobra.Command, o *options, f *finder.Finder, a *importer.A
 	}
 	if report.NoFace > 0 {
 		fmt.Fprintf(out, "%d photos have no face that can be searched with; they stay with their cases.\n", report.NoFace)
+	}
+	return nothingTaken(err, report)
+}
+
+// nothingTaken makes an import that could use no file at all a failure.
+func nothingTaken(err error, r importer.Report) error {
+	if err == nil && r.Added+r.Duplicates == 0 {
+		return fmt.Errorf("none of the %d files could be taken: their reasons are above", r.Skipped)
 	}
 	return err
 }

@@ -44,7 +44,7 @@ func keyCommand(o *options) *cobra.Command {
 	add := &cobra.Command{
 		Use: "add NAME", Short: "Make a key; it is shown this once", Args: args(1, 1, "a name that says whose key it is"),
 		RunE: func(c *cobra.Command, given []string) error {
-			return o.withRegistry(c.Context(), func(r *registry.Registry) error {
+			return o.withRegistry(c.Context(), false, func(r *registry.Registry) error {
 				k, secret, err := r.CreateKey(c.Context(), given[0])
 				if err != nil {
 					return err
@@ -63,7 +63,7 @@ func keyCommand(o *options) *cobra.Command {
 	list := &cobra.Command{
 		Use: "list", Short: "List keys", Args: args(0, 0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return o.withRegistry(c.Context(), func(r *registry.Registry) error {
+			return o.withRegistry(c.Context(), true, func(r *registry.Registry) error {
 				keys, err := r.Keys(c.Context())
 				if err != nil {
 					return err
@@ -87,7 +87,7 @@ func keyCommand(o *options) *cobra.Command {
 	revoke := &cobra.Command{
 		Use: "revoke ID", Short: "Revoke a key, and end its sessions, at once", Args: args(1, 1, "the id of a key"),
 		RunE: func(c *cobra.Command, given []string) error {
-			return o.withRegistry(c.Context(), func(r *registry.Registry) error {
+			return o.withRegistry(c.Context(), true, func(r *registry.Registry) error {
 				return r.RevokeKey(c.Context(), registry.KeyID(given[0]))
 			})
 		},
@@ -104,8 +104,8 @@ func day(t *time.Time) string {
 }
 
 // withRegistry opens the registry alone: keys need no models.
-func (o *options) withRegistry(ctx context.Context, do func(*registry.Registry) error) (err error) {
-	r, err := registry.Open(ctx, o.data, registry.Options{OperatorKey: o.operatorKey})
+func (o *options) withRegistry(ctx context.Context, existing bool, do func(*registry.Registry) error) (err error) {
+	r, err := registry.Open(ctx, o.data, registry.Options{OperatorKey: o.operatorKey, Existing: existing})
 	if err != nil {
 		return err
 	}

@@ -91,9 +91,12 @@ func (o *options) config() finder.Config {
 	return finder.Config{Data: o.data, OperatorKey: o.operatorKey, Models: o.models, Set: o.set}
 }
 
-// withFinder opens the registry and the models for one command.
-func (o *options) withFinder(ctx context.Context, do func(*finder.Finder) error) (err error) {
-	f, err := finder.Open(ctx, o.config())
+// withFinder opens the registry and the models for one command. existing says that there must be a registry already: a
+// mistyped directory must not answer like one without a match.
+func (o *options) withFinder(ctx context.Context, existing bool, do func(*finder.Finder) error) (err error) {
+	config := o.config()
+	config.Existing = existing
+	f, err := finder.Open(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func searchCommand(o *options) *cobra.Command {
 			if c.Flags().Changed("face") {
 				which = strconv.Itoa(face)
 			}
-			return o.withFinder(c.Context(), func(f *finder.Finder) error {
+			return o.withFinder(c.Context(), true, func(f *finder.Finder) error {
 				return search(c.Context(), f, c.OutOrStdout(), o.json, given[0], which, q)
 			})
 		},
