@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"homeward/engine"
 	"homeward/match"
@@ -48,8 +47,7 @@ func (f *Finder) analyseNext(ctx context.Context) bool {
 		return false
 	}
 	f.wake() // there may be more for another worker
-	open := func() (io.ReadCloser, error) { return f.Registry.OpenPhoto(ctx, p.ID) }
-	analysis, err := f.look(ctx, open, p.Size, nil)
+	analysis, err := f.look(ctx, func() ([]byte, error) { return f.ReadPhoto(ctx, p) }, nil)
 	after := context.WithoutCancel(ctx)
 	f.settle(after, p, analysis, err)
 	f.Refresh(after)

@@ -57,10 +57,8 @@ func (f *Finder) Candidates(ctx context.Context, p *Probe, face int, q Query) (C
 	if err != nil {
 		return out, err
 	}
-	filter := index.Filter{
-		Gallery: string(out.Gallery), Sex: string(q.Sex), Statuses: statuses(q.Statuses),
-		BornFrom: q.BornFrom, BornTo: q.BornTo, Except: string(p.Case),
-	}
+	filter := q.filter()
+	filter.Gallery, filter.Except = string(out.Gallery), string(p.Case)
 	if q.Words != "" {
 		if !f.wordsLoaded.Load() {
 			return out, ErrLoading
@@ -109,11 +107,7 @@ func (f *Finder) candidate(ctx context.Context, h index.Hit) (Candidate, error) 
 	if out.Case, err = f.Registry.Case(ctx, registry.CaseID(h.Case)); err != nil {
 		return out, err
 	}
-	for _, face := range out.Photo.Faces {
-		if string(face.ID) == h.Face {
-			out.Face = face
-		}
-	}
+	out.Face, _ = out.Photo.Face(registry.FaceID(h.Face)) // PhotoOf found the photo by it
 	return out, nil
 }
 
@@ -125,25 +119,17 @@ func (f *Finder) Cases(ctx context.Context, q Query) ([]registry.Case, string, e
 		}
 		return f.casesByWords(ctx, q)
 	}
-	sts := make([]registry.Status, 0, 2)
-	for _, st := range statuses(q.Statuses) {
-		sts = append(sts, registry.Status(st))
-	}
 	return f.Registry.ListCases(ctx, registry.CaseQuery{
-		Gallery: q.Gallery, Sex: q.Sex, Statuses: sts, BornFrom: q.BornFrom, BornTo: q.BornTo, Limit: q.Limit, Cursor: q.Cursor,
+		Gallery: q.Gallery, Sex: q.Sex, Statuses: q.statuses(), BornFrom: q.BornFrom, BornTo: q.BornTo, Limit: q.Limit, Cursor: q.Cursor,
 	})
 }
 
 func (f *Finder) casesByWords(ctx context.Context, q Query) ([]registry.Case, string, error) {
-	filter := index.Filter{
-		Gallery: string(q.Gallery), Sex: string(q.Sex), Statuses: statuses(q.Statuses),
-		BornFrom: q.BornFrom, BornTo: q.BornTo,
-	}
 	seen, _, err := parsePlace(q.Cursor, true)
 	if err != nil {
 		return nil, "", err
 	}
-	hits, err := f.words.Search(ctx, q.Words, filter, q.Limit+1, seen)
+	hits, err := f.words.Search(ctx, q.Words, q.filter(), q.Limit+1, seen)
 	if err != nil {
 		return nil, "", fmt.Errorf("search words: %w", err)
 	}
@@ -167,15 +153,20 @@ func (f *Finder) casesByWords(ctx context.Context, q Query) ([]registry.Case, st
 }
 
 // statuses defaults to open cases.
-func statuses(in []registry.Status) []string {
-	if len(in) == 0 {
-		return []string{string(registry.StatusOpen)}
+func (q Query) statuses() []registry.Status {
+	if len(q.Statuses) == 0 {
+		return []registry.Status{registry.StatusOpen}
 	}
-	out := make([]string, len(in))
-	for i, s := range in {
-		out[i] = string(s)
+	return q.Statuses
+}
+
+// filter is what the indexes narrow by.
+func (q Query) filter() index.Filter {
+	f := index.Filter{Gallery: string(q.Gallery), Sex: string(q.Sex), BornFrom: q.BornFrom, BornTo: q.BornTo}
+	for _, s := range q.statuses() {
+		f.Statuses = append(f.Statuses, string(s))
 	}
-	return out
+	return f
 }
 
 func (p place) String() string {

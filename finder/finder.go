@@ -53,7 +53,6 @@ type Finder struct {
 	probes  *probes
 	work    chan struct{}
 	looking chan struct{} // holds one for each photo in memory, at most workers
-	workers int
 
 	mu   sync.Mutex
 	owed []registry.PhotoID // claimed by us and not yet handed back
@@ -92,7 +91,16 @@ func OpenEngine(ctx context.Context, c Config) (*engine.Engine, error) {
 }
 
 // openSet reads the model cards and checks the files of the set that is wanted.
-func openSet(ctx context.Context, c Config) (cat *models.Catalogue, set models.Set, err error) {
+func openSet(ctx context.Context, c Config) (*models.Catalogue, models.Set, error) {
+	cat, set, err := LoadSet(c)
+	if err != nil {
+		return nil, set, err
+	}
+	return cat, set, cat.VerifySet(ctx, set)
+}
+
+// LoadSet reads the model cards and finds the set that is wanted, without looking at the models' files.
+func LoadSet(c Config) (cat *models.Catalogue, set models.Set, err error) {
 	if c.Models == "" {
 		if c.Models, err = models.DefaultDir(); err != nil {
 			return nil, set, err
@@ -104,10 +112,8 @@ func openSet(ctx context.Context, c Config) (cat *models.Catalogue, set models.S
 	if c.Set == "" {
 		c.Set = "default"
 	}
-	if set, err = cat.Set(c.Set); err != nil {
-		return nil, set, err
-	}
-	return cat, set, cat.VerifySet(ctx, set)
+	set, err = cat.Set(c.Set)
+	return cat, set, err
 }
 
 // openModels makes a Finder that can see and fuse, but has no registry yet.
@@ -144,7 +150,6 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 		probes:       kept,
 		work:         make(chan struct{}, 1),
 		looking:      make(chan struct{}, eng.Workers()),
-		workers:      eng.Workers(),
 		log:          c.Log,
 	}
 	for _, r := range set.Recognisers {
@@ -184,7 +189,7 @@ func (f *Finder) Run(ctx context.Context) error {
 		f.log.Warn("photos were analysed under another model set and are queued again", "photos", again, "set", f.templates)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for range f.workers {
+	for range f.engine.Workers() {
 		g.Go(func() error { return f.analyseQueue(ctx) })
 	}
 	g.Go(func() error {
@@ -204,9 +209,7 @@ func (f *Finder) Run(ctx context.Context) error {
 				f.releaseOwed()
 				f.forgetProbes()
 				f.wake()
-				if err := f.CatchUp(ctx); err != nil && ctx.Err() == nil {
-					f.log.Error("follow the registry", "error", err)
-				}
+				f.Refresh(ctx)
 			}
 		}
 	})

@@ -75,8 +75,13 @@ func (f *Finder) Refresh(ctx context.Context) {
 func (f *Finder) CatchUp(ctx context.Context) error {
 	f.catchUp.Lock()
 	defer f.catchUp.Unlock()
-	return f.eachChange(ctx, f.followed.Load(), func(ctx context.Context, ch registry.Change) error {
-		if err := f.follow(ctx, ch); err != nil {
+	return f.eachChange(ctx, f.followed.Load(), func(ctx context.Context, ch registry.Change, c *registry.Case) error {
+		if f.wordsLoaded.Load() {
+			if err := f.followWords(ctx, ch, c); err != nil {
+				return err
+			}
+		}
+		if err := f.followFaces(ctx, ch, c); err != nil {
 			return err
 		}
 		f.followed.Store(ch.Seq)
@@ -84,15 +89,24 @@ func (f *Finder) CatchUp(ctx context.Context) error {
 	})
 }
 
-// eachChange hands every change after since to do.
-func (f *Finder) eachChange(ctx context.Context, since int64, do func(context.Context, registry.Change) error) error {
+// eachChange hands every change after since to do, with the case as it is now; nil where it is gone, which may be before its
+// deletion comes as a change of its own.
+func (f *Finder) eachChange(ctx context.Context, since int64, do func(context.Context, registry.Change, *registry.Case) error) error {
 	for {
 		changes, err := f.Registry.Changes(ctx, since, changeBatch)
 		if err != nil {
 			return fmt.Errorf("read changes: %w", err)
 		}
 		for _, ch := range changes {
-			if err := do(ctx, ch); err != nil {
+			now := new(registry.Case)
+			*now, err = f.Registry.Case(ctx, ch.Case)
+			if errors.Is(err, registry.ErrNotFound) {
+				now, err = nil, nil
+			}
+			if err == nil {
+				err = do(ctx, ch, now)
+			}
+			if err != nil {
 				return fmt.Errorf("index case %s: %w", ch.Case, err)
 			}
 			since = ch.Seq
@@ -103,35 +117,22 @@ func (f *Finder) eachChange(ctx context.Context, since int64, do func(context.Co
 	}
 }
 
-func (f *Finder) follow(ctx context.Context, ch registry.Change) error {
-	if f.wordsLoaded.Load() {
-		if err := f.followWords(ctx, ch); err != nil {
-			return err
-		}
-	}
-	c, err := f.Registry.Case(ctx, ch.Case)
-	if errors.Is(err, registry.ErrNotFound) { // also where it was deleted a moment ago: that change follows
+func (f *Finder) followFaces(ctx context.Context, ch registry.Change, c *registry.Case) error {
+	if c == nil {
 		return f.faces.Remove(ctx, string(ch.Case))
 	}
+	refs, err := f.Registry.References(ctx, c.ID, f.templates)
 	if err != nil {
 		return err
 	}
-	refs, err := f.Registry.References(ctx, ch.Case, f.templates)
-	if err != nil {
-		return err
-	}
-	return f.faces.Replace(ctx, string(c.ID), facts(c), f.references(refs))
+	return f.faces.Replace(ctx, string(c.ID), facts(*c), f.references(refs))
 }
 
-func (f *Finder) followWords(ctx context.Context, ch registry.Change) error {
-	c, err := f.Registry.Case(ctx, ch.Case)
-	if errors.Is(err, registry.ErrNotFound) {
+func (f *Finder) followWords(ctx context.Context, ch registry.Change, c *registry.Case) error {
+	if c == nil {
 		return f.words.Remove(ctx, string(ch.Case))
 	}
-	if err != nil {
-		return err
-	}
-	return f.words.Replace(ctx, string(c.ID), facts(c), text(c))
+	return f.words.Replace(ctx, string(c.ID), facts(*c), text(*c))
 }
 
 func facts(c registry.Case) index.Facts {

@@ -85,16 +85,13 @@ func fingerprint(id registry.CaseID, n NewPhoto, digest []byte) []byte {
 
 // storeAndLook commits a received photo once it has proven sound, and analyses it.
 func (f *Finder) storeAndLook(ctx context.Context, up *registry.Upload, n NewPhoto) (p registry.Photo, existed bool, err error) {
-	stored := false
+	stored, settled := false, false
 	defer func() {
-		if r := recover(); r != nil { // whatever a model did, the photo is not ours to hold
-			if stored && !existed {
-				f.release(p.ID)
-			}
-			panic(r)
+		if stored && !existed && !settled { // a panic: whatever a model did, the photo is not ours to hold
+			f.release(p.ID)
 		}
 	}()
-	analysis, err := f.look(ctx, up.Open, up.Size(), func(h engine.Header) error {
+	analysis, err := f.look(ctx, received(up), func(h engine.Header) error {
 		var err error
 		p, existed, err = up.Commit(ctx, registry.NewPhoto{
 			Name: n.Name, Format: h.Format, Width: h.Width, Height: h.Height,
@@ -113,6 +110,7 @@ func (f *Finder) storeAndLook(ctx context.Context, up *registry.Upload, n NewPho
 	ctx = context.WithoutCancel(ctx)
 	switch {
 	case !existed:
+		settled = true
 		f.settle(ctx, p, analysis, err)
 	case p.State == registry.SetAside: // sent again: perhaps what failed then works now
 		if err := f.Registry.Requeue(ctx, p.ID); err != nil {
@@ -137,19 +135,29 @@ func receive(ctx context.Context, up *registry.Upload, body io.Reader) error {
 	return ctx.Err() // the sender has gone: nobody would learn of the photo
 }
 
+// received reads back what was received.
+func received(up *registry.Upload) func() ([]byte, error) {
+	return func() ([]byte, error) { return readAll(up.Open, up.Size()) }
+}
+
 // look analyses a stored photo. It waits its turn first: only as many photos are in memory as are being looked at.
-func (f *Finder) look(ctx context.Context, open func() (io.ReadCloser, error), size int64, decoded func(engine.Header) error) (*engine.Analysis, error) {
+func (f *Finder) look(ctx context.Context, read func() ([]byte, error), decoded func(engine.Header) error) (*engine.Analysis, error) {
 	select {
 	case f.looking <- struct{}{}:
 		defer func() { <-f.looking }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	photo, err := readAll(open, size)
+	photo, err := read()
 	if err != nil {
 		return nil, err
 	}
 	return f.engine.Analyse(ctx, photo, decoded)
+}
+
+// ReadPhoto reads a stored photo in the clear.
+func (f *Finder) ReadPhoto(ctx context.Context, p registry.Photo) ([]byte, error) {
+	return readAll(func() (io.ReadCloser, error) { return f.Registry.OpenPhoto(ctx, p.ID) }, p.Size)
 }
 
 // readAll reads a photo of a known size in one allocation.

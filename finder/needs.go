@@ -33,10 +33,7 @@ func Needs(p registry.Photo) (code, message string) {
 		}
 		return NeedsSubject, fmt.Sprintf("%d faces were found. Choose the child's.", len(p.Faces))
 	}
-	for _, f := range p.Faces {
-		if f.ID != p.Subject || f.Searchable {
-			continue
-		}
+	if f, ok := p.Face(p.Subject); ok && !f.Searchable {
 		message = "The child's face is too poor to search with. The photo stays with the case; a better one helps."
 		for _, r := range f.Reasons {
 			message += " " + engine.Reason(r).Text()

@@ -64,7 +64,7 @@ func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (
 	if err := receive(ctx, up, body); err != nil {
 		return nil, err
 	}
-	a, err := f.look(ctx, up.Open, up.Size(), nil)
+	a, err := f.look(ctx, received(up), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -87,10 +87,8 @@ func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID
 	if err != nil {
 		return nil, err
 	}
-	for _, face := range photo.Faces {
-		if face.ID == id && !face.Searchable {
-			return nil, ErrPoorFace
-		}
+	if face, ok := photo.Face(id); ok && !face.Searchable {
+		return nil, ErrPoorFace
 	}
 	t, caseID, err := f.Registry.FaceTemplate(ctx, id, f.templates)
 	if errors.Is(err, registry.ErrNotFound) {

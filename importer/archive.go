@@ -81,7 +81,7 @@ func (a *Archive) folderGroups(yield func(Group, error) bool) {
 		err := fs.WalkDir(a.root.FS(), name, func(p string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
-				g.Bad = append(g.Bad, Outcome{Path: p, Case: name, Result: Skipped, Reason: "cannot be read: " + errors.Unwrap(err).Error()})
+				g.Bad = append(g.Bad, Outcome{Path: p, Case: name, Result: Skipped, Reason: "cannot be read: " + plain(err)})
 			case d.IsDir() || strings.HasPrefix(d.Name(), "."):
 			case !d.Type().IsRegular():
 				g.Bad = append(g.Bad, Outcome{Path: p, Case: name, Result: Skipped, Reason: "not a regular file (links are not followed)"})

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -95,6 +96,15 @@ type Photo struct {
 	Subject FaceID
 	AddedAt time.Time
 	Faces   []Face // largest first; filled where a method says so
+}
+
+// Face finds one of the photo's faces.
+func (p Photo) Face(id FaceID) (Face, bool) {
+	i := slices.IndexFunc(p.Faces, func(f Face) bool { return f.ID == id })
+	if i < 0 {
+		return Face{}, false
+	}
+	return p.Faces[i], true
 }
 
 // TakenSource says where a photo's date comes from.

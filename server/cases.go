@@ -12,6 +12,7 @@ import (
 	"homeward/registry"
 )
 
+// CasePath names a case. Like PhotoPath and Filters it is exported because huma reads embedded fields only then.
 type CasePath struct {
 	Case string `path:"case" maxLength:"64" doc:"Id of the case."`
 }

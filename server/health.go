@@ -55,13 +55,9 @@ func (s *Server) healthRoutes() {
 
 func (s *Server) models() api.Models {
 	set := s.finder.Set
-	used := map[string]bool{set.Detector.Name: true, set.Age.Name: true, set.Runtime.Name: true}
-	for _, r := range set.Recognisers {
-		used[r.Name] = true
-	}
 	out := api.Models{Set: set.Name, SetID: set.ID, TemplateSet: s.finder.TemplateSet()}
 	for _, c := range s.finder.Models.Cards() {
-		m := api.Model{Name: c.Name, Version: c.Version, Task: string(c.Task), Licence: c.Licence, InUse: used[c.Name]}
+		m := api.Model{Name: c.Name, Version: c.Version, Task: string(c.Task), Licence: c.Licence, InUse: set.Has(c.Name)}
 		for _, f := range c.Files {
 			m.Sources = append(m.Sources, f.Source.Package+"/"+f.Source.Path)
 		}

@@ -26,7 +26,6 @@ const sessionLife = 12 * time.Hour
 
 // pageData is what every page's template gets.
 type pageData struct {
-	Title   string
 	Caller  string // name of the signed-in key; empty when nobody is
 	Caution string
 	Page    any // the page's own
@@ -57,7 +56,7 @@ func (s *Server) pageRoutes() error {
 // page renders a page whole before the first byte is sent.
 func (s *Server) page(c *gin.Context, status int, name string, own any) {
 	var b bytes.Buffer
-	data := pageData{Title: "Homeward", Caller: caller(c.Request.Context()).Name, Caution: api.Caution, Page: own}
+	data := pageData{Caller: caller(c.Request.Context()).Name, Caution: api.Caution, Page: own}
 	if err := s.pages.ExecuteTemplate(&b, name, data); err != nil {
 		s.abort(c, fmt.Errorf("page %s: %w", name, err))
 		return

@@ -14,6 +14,7 @@ import (
 	"homeward/registry"
 )
 
+// PhotoPath names a photo.
 type PhotoPath struct {
 	Photo string `path:"photo" maxLength:"64" doc:"Id of the photo."`
 }

@@ -1,10 +1,7 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"io"
 	"runtime"
 	"strconv"
 
@@ -46,13 +43,7 @@ func (s *Server) rendition(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	return s.picture(ctx, p, string(p.ID)+"/"+in.Size, func(photo []byte) ([]byte, error) {
-		side, err := strconv.Atoi(in.Size)
-		if err != nil {
-			return nil, err
-		}
-		return engine.Rendition(photo, side)
-	})
+	return s.picture(ctx, p, string(p.ID), in.Size, engine.Rendition)
 }
 
 func (s *Server) chip(ctx context.Context, in *struct {
@@ -63,24 +54,21 @@ func (s *Server) chip(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	var face registry.Face
-	for _, f := range p.Faces {
-		if string(f.ID) == in.Face {
-			face = f
-		}
-	}
-	return s.picture(ctx, p, in.Face+"/"+in.Size, func(photo []byte) ([]byte, error) {
-		side, err := strconv.Atoi(in.Size)
-		if err != nil {
-			return nil, err
-		}
+	face, _ := p.Face(registry.FaceID(in.Face)) // PhotoOf found the photo by it
+	return s.picture(ctx, p, in.Face, in.Size, func(photo []byte, side int) ([]byte, error) {
 		box, landmarks := geometry(face)
 		return engine.Chip(photo, box, landmarks, side)
 	})
 }
 
-// picture answers with a small picture made of a photo, from memory where it was made lately.
-func (s *Server) picture(ctx context.Context, p registry.Photo, key string, make func(photo []byte) ([]byte, error)) (*pictureOutput, error) {
+// picture answers with a small picture of what (a photo's or a face's id) in a size of its enumeration, from memory where
+// it was made lately.
+func (s *Server) picture(ctx context.Context, p registry.Photo, what, size string, make func(photo []byte, side int) ([]byte, error)) (*pictureOutput, error) {
+	side, err := strconv.Atoi(size)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	key := what + "/" + size
 	pic, ok := s.chips.lru.Get(key)
 	if !ok {
 		select {
@@ -89,31 +77,17 @@ func (s *Server) picture(ctx context.Context, p registry.Photo, key string, make
 		case <-ctx.Done():
 			return nil, s.problem(ctx.Err())
 		}
-		photo, err := s.readPhoto(ctx, p)
+		photo, err := s.finder.ReadPhoto(ctx, p)
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		if pic, err = make(photo); err != nil {
+		if pic, err = make(photo, side); err != nil {
 			return nil, s.problem(err)
 		}
 		s.chips.lru.Add(key, pic)
 	}
 	// The person's own browser may keep it for a while; nothing between us may.
 	return &pictureOutput{ContentType: "image/jpeg", CacheControl: "private, max-age=600", Body: pic}, nil
-}
-
-func (s *Server) readPhoto(ctx context.Context, p registry.Photo) ([]byte, error) {
-	r, err := s.finder.Registry.OpenPhoto(ctx, p.ID)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	var b bytes.Buffer
-	b.Grow(int(p.Size) + bytes.MinRead)
-	if _, err := io.Copy(&b, r); err != nil {
-		return nil, fmt.Errorf("read photo %s: %w", p.ID, err)
-	}
-	return b.Bytes(), nil
 }
 
 // geometry is where a stored face lies in its photo.

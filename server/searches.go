@@ -23,6 +23,12 @@ type SearchFilters struct {
 	Filters
 }
 
+func (f SearchFilters) query() (finder.Query, error) {
+	q, err := f.Filters.query()
+	q.Gallery = registry.Gallery(f.Gallery)
+	return q, err
+}
+
 type searchOutput struct {
 	Location string `header:"Location"`
 	Body     api.Search
@@ -50,11 +56,15 @@ func (s *Server) searchRoutes() {
 		Search string `path:"search" maxLength:"64"`
 		SearchFilters
 	}) (*searchOutput, error) {
+		q, err := in.query()
+		if err != nil {
+			return nil, s.problem(err)
+		}
 		p, err := s.finder.Probe(string(caller(ctx).ID), in.Search)
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		return s.search(ctx, p, in.SearchFilters)
+		return s.search(ctx, p, in.Face, q)
 	})
 }
 
@@ -62,14 +72,15 @@ func (s *Server) createSearch(ctx context.Context, in *struct {
 	SearchFilters
 	PhotoUpload
 }) (*searchOutput, error) {
-	if _, err := in.Filters.query(); err != nil { // before a photo is taken in vain
+	q, err := in.query() // before a photo is taken in vain
+	if err != nil {
 		return nil, s.problem(err)
 	}
 	p, err := s.newProbe(ctx, &in.PhotoUpload)
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	out, err := s.search(ctx, p, in.SearchFilters)
+	out, err := s.search(ctx, p, in.Face, q)
 	if err != nil {
 		return nil, err
 	}
@@ -95,13 +106,8 @@ func (s *Server) newProbe(ctx context.Context, u *PhotoUpload) (*finder.Probe, e
 	return s.finder.ProbeFace(ctx, owner, registry.FaceID(by.Face))
 }
 
-func (s *Server) search(ctx context.Context, p *finder.Probe, in SearchFilters) (*searchOutput, error) {
-	q, err := in.query()
-	if err != nil {
-		return nil, s.problem(err)
-	}
-	q.Gallery = registry.Gallery(in.Gallery)
-	body, err := Search(ctx, s.finder, p, in.Face, q)
+func (s *Server) search(ctx context.Context, p *finder.Probe, face string, q finder.Query) (*searchOutput, error) {
+	body, err := Search(ctx, s.finder, p, face, q)
 	if err != nil {
 		return nil, s.problem(err)
 	}

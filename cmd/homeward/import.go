@@ -28,8 +28,8 @@ func importCommand(o *options) *cobra.Command {
 sex, born, born_to, place, on, marks, notes and taken. Importing the same archive again adds nothing twice.`,
 		Args: args(1, 1, "one folder"),
 		RunE: func(c *cobra.Command, given []string) error {
-			if gallery != "missing" && gallery != "found" {
-				return usageError{fmt.Errorf("--gallery %q: choose missing or found", gallery)}
+			if err := checkGallery(gallery); err != nil {
+				return err
 			}
 			// A manifest may be named from where the user stands or from inside the archive.
 			if manifest != "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"homeward/finder"
+	"homeward/registry"
 )
 
 func main() { os.Exit(run()) }
@@ -75,6 +76,14 @@ func env(name, otherwise string) string {
 		return v
 	}
 	return otherwise
+}
+
+// checkGallery refuses a --gallery that there is not.
+func checkGallery(g string) error {
+	if g != string(registry.Missing) && g != string(registry.Found) {
+		return usageError{fmt.Errorf("--gallery %q: choose missing or found", g)}
+	}
+	return nil
 }
 
 // args checks how many arguments a command got; want says in words what it takes.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"homeward/finder"
 	"homeward/models"
 )
 
@@ -22,18 +23,7 @@ func modelsCommand(o *options) *cobra.Command {
 		Short: "List the model cards and verify their files",
 		Args:  args(0, 0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir := o.models
-			if dir == "" {
-				var err error
-				if dir, err = models.DefaultDir(); err != nil {
-					return err
-				}
-			}
-			cat, err := models.Load(dir)
-			if err != nil {
-				return err
-			}
-			set, err := cat.Set(o.set)
+			cat, set, err := finder.LoadSet(o.config())
 			if err != nil {
 				return err
 			}

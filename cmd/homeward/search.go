@@ -32,8 +32,8 @@ func searchCommand(o *options) *cobra.Command {
 		Args:  args(1, 1, "one photo"),
 		RunE: func(c *cobra.Command, given []string) error {
 			q.Gallery, q.Sex = registry.Gallery(gallery), registry.Sex(sex)
-			if gallery != "missing" && gallery != "found" {
-				return usageError{fmt.Errorf("--gallery %q: choose missing or found", gallery)}
+			if err := checkGallery(gallery); err != nil {
+				return err
 			}
 			if sex != "" && sex != "female" && sex != "male" {
 				return usageError{fmt.Errorf("--sex %q: choose female or male", sex)}
