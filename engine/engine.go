@@ -28,12 +28,14 @@ const (
 
 // Options of an engine.
 type Options struct {
-	Workers int // photos analysed at once; 0 means one per core
+	Workers int  // photos analysed at once; 0 means one per core
+	Chips   bool // keep each face's aligned chip, for training
 }
 
 // Engine analyses photos under one model set. It is safe for concurrent use.
 type Engine struct {
 	set      models.Set
+	chips    bool
 	detector *detector
 	age      *ageModel
 	shared   []recogniser // those that all workers use, to be closed once
@@ -72,7 +74,7 @@ func New(cat *models.Catalogue, set models.Set, options Options) (_ *Engine, err
 	if err := startRuntime(cat.Path(set.Runtime.Files[0])); err != nil {
 		return nil, err
 	}
-	e := &Engine{set: set, workers: make(chan *worker, options.Workers), count: 0}
+	e := &Engine{set: set, chips: options.Chips, workers: make(chan *worker, options.Workers), count: 0}
 	defer func() {
 		if err != nil {
 			e.Close()
@@ -205,7 +207,11 @@ func (e *Engine) describe(ctx context.Context, w *worker, src *source, d detecti
 	}
 	k := src.shrunk(im)
 	v := &view{im: im, box: d.box.scaled(k), landmarks: scaled(d.landmarks, k)}
-	f.Quality = assess(v.chip(models.Input{Chip: "arcface"}, arcfaceSide), d.landmarks, d.score)
+	chip := v.chip(models.Input{Chip: "arcface"}, arcfaceSide)
+	f.Quality = assess(chip, d.landmarks, d.score)
+	if e.chips {
+		f.Chip = chip
+	}
 	if f.Age, err = e.age.estimate(v, &timing.Age); err != nil {
 		return Face{}, err
 	}

@@ -45,6 +45,8 @@ type Face struct {
 	Quality   Quality
 	// Embeddings holds one per recogniser of the model set, in the set's order.
 	Embeddings []Embedding
+	// Chip is the face aligned to 112×112 pixels, where the engine was asked to keep it; not to be written to.
+	Chip *Image
 }
 
 // Age is an estimate in years with its spread (one standard deviation of the model's distribution).

@@ -20,6 +20,7 @@ import (
 
 	"homeward/engine"
 	"homeward/finder"
+	"homeward/labelled"
 	"homeward/match"
 	"homeward/models"
 )
@@ -44,9 +45,9 @@ Photos with no face or several are left out and counted. The result replaces mod
 func train(c *cobra.Command, o *options, manifests []string, out, terms string) (err error) {
 	ctx := c.Context()
 	made := match.Made{Date: time.Now().UTC().Format(time.DateOnly), Command: "homeward train " + strings.Join(manifests, " ")}
-	var photos []match.Labelled
+	var photos []labelled.Row
 	for _, m := range manifests {
-		rows, err := match.ReadManifest(m)
+		rows, err := labelled.ReadManifest(m)
 		if err != nil {
 			return err
 		}
@@ -104,7 +105,7 @@ func recogniser(set models.Set, name string) models.Card {
 }
 
 // embedAll analyses the photos and gathers, for each recogniser, the embeddings of each subject.
-func embedAll(ctx context.Context, c *cobra.Command, e *engine.Engine, photos []match.Labelled) (map[string]map[string][][]float32, int, error) {
+func embedAll(ctx context.Context, c *cobra.Command, e *engine.Engine, photos []labelled.Row) (map[string]map[string][][]float32, int, error) {
 	var mu sync.Mutex
 	all := map[string]map[string][][]float32{}
 	used := 0

@@ -1,4 +1,4 @@
-package match
+package labelled
 
 import (
 	"encoding/csv"
@@ -11,9 +11,10 @@ import (
 	"strconv"
 )
 
-// Labelled is one photo of a labelled set.
-type Labelled struct {
-	Path    string // as the manifest's folder has it
+// Row is one line of a manifest: a photo and whom it shows.
+type Row struct {
+	Path    string // the photo, as it can be opened
+	Name    string // the photo, as the manifest has it
 	Subject string
 	Age     float64 // years; negative where unknown
 	Side    string  // "young", "old" or ""
@@ -24,7 +25,7 @@ var manifestColumns = []string{"path", "subject", "age", "side"}
 
 // ReadManifest reads a labelled set: a CSV file with the columns path, subject, age, side, in that order. Paths are
 // relative to the manifest; age and side may be empty.
-func ReadManifest(path string) ([]Labelled, error) {
+func ReadManifest(path string) ([]Row, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the manifest: %w", err)
@@ -39,7 +40,7 @@ func ReadManifest(path string) ([]Labelled, error) {
 	if !slices.Equal(header, manifestColumns) {
 		return nil, fmt.Errorf("manifest %s: the first line must be path,subject,age,side", path)
 	}
-	var rows []Labelled
+	var rows []Row
 	for {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -53,7 +54,7 @@ func ReadManifest(path string) ([]Labelled, error) {
 		if row[0] == "" || row[1] == "" {
 			return nil, bad("path and subject must not be empty")
 		}
-		l := Labelled{Path: filepath.Join(filepath.Dir(path), row[0]), Subject: row[1], Age: -1, Side: row[3], Line: line}
+		l := Row{Path: filepath.Join(filepath.Dir(path), row[0]), Name: row[0], Subject: row[1], Age: -1, Side: row[3], Line: line}
 		if row[2] != "" {
 			if l.Age, err = strconv.ParseFloat(row[2], 64); err != nil || l.Age < 0 || l.Age > 120 {
 				return nil, bad(fmt.Sprintf("age %q is not a number of years from 0 to 120", row[2]))
