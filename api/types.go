@@ -113,9 +113,10 @@ type Box struct {
 	Height float32 `json:"height"`
 }
 
-// SearchByFace searches with an enrolled face.
-type SearchByFace struct {
-	Face string `json:"face" minLength:"1" maxLength:"64" doc:"Id of an enrolled face."`
+// SearchByEnrolled searches with what is enrolled: one face, or all faces of a case together. Exactly one is given.
+type SearchByEnrolled struct {
+	Face string `json:"face,omitempty" maxLength:"64" doc:"Id of an enrolled face."`
+	Case string `json:"case,omitempty" maxLength:"64" doc:"Id of a case: all its photos search together, which finds more than any one of them."`
 }
 
 // Search is a search and one page of its candidates.
@@ -134,12 +135,69 @@ type Search struct {
 
 // Candidate is a case that may be the same child.
 type Candidate struct {
-	Rank  int     `json:"rank" doc:"1 is the strongest."`
-	Score float32 `json:"score" doc:"Likeness of the best pair of faces, −1 to 1. Not a probability."`
-	Case  Case    `json:"case"`
+	Rank int `json:"rank" doc:"1 is the strongest."`
+	// Score is what ranks.
+	Score        float64  `json:"score" doc:"What ranks: log10 of the likelihood ratio of one child against two, from the faces and, unless switched off, the records. Not a probability that it is the child."`
+	Faces        Evidence `json:"faces" doc:"What the faces say, all photos of the case taken together."`
+	Plausibility Records  `json:"plausibility" doc:"What the records say beside the faces."`
+	Case         Case     `json:"case"`
 	// Photo and Face are the pair's enrolled side.
-	Photo Photo `json:"photo" doc:"The photo that carried the score, with its faces."`
-	Face  Face  `json:"face" doc:"The face in it that carried the score."`
+	Photo     Photo      `json:"photo" doc:"The photo that carried the score, with its faces."`
+	Face      Face       `json:"face" doc:"The face in it that carried the score."`
+	Pair      Pair       `json:"pair" doc:"The two faces that speak loudest for one child."`
+	Counter   Counter    `json:"counter_check"`
+	Sightings []Sighting `json:"sightings" doc:"All photos that were compared, the probe's first: the timeline of the child's age."`
+}
+
+// Evidence is a likelihood ratio, in numbers and in words.
+type Evidence struct {
+	Log10LR float64 `json:"log10_lr" doc:"log10 of how many times more likely this is if it is one child than if it is two. Calibrated for the ages."`
+	Bounded bool    `json:"bounded,omitempty" doc:"The evidence goes further than the data behind the calibration support; log10_lr is their bound."`
+	Band    string  `json:"band" enum:"strong_against,moderate_against,weak_against,neutral,weak,moderate,fairly_strong,strong" doc:"Verbal band (ENFSI 2015)."`
+	Text    string  `json:"text" doc:"The same in words, never claiming more than the data behind the calibration support."`
+}
+
+// Records is what the records say, as a likelihood ratio apart from the faces'.
+type Records struct {
+	Log10LR float64  `json:"log10_lr"`
+	Used    bool     `json:"used" doc:"Whether it counts in the ranking."`
+	Factors []Factor `json:"factors" doc:"One for each fact known on both sides."`
+}
+
+// Factor is one fact's part in the plausibility.
+type Factor struct {
+	Fact    string  `json:"fact" enum:"sex,birth,order"`
+	Log10LR float64 `json:"log10_lr"`
+	Text    string  `json:"text"`
+}
+
+// Pair is the two faces that speak loudest for one child.
+type Pair struct {
+	Log10LR   float64  `json:"log10_lr" doc:"Of these two faces by themselves."`
+	Probe     Sighting `json:"probe"`
+	Reference Sighting `json:"reference"`
+	Gap       *float64 `json:"gap,omitempty" doc:"Years between the two, as far as known."`
+	Text      string   `json:"text" doc:"Ages, gap and quality in words."`
+}
+
+// Sighting is one photo of a child with the child's age in it.
+type Sighting struct {
+	Of      string   `json:"of" enum:"probe,case" doc:"Whether the photo is the probe's or the case's."`
+	Photo   string   `json:"photo,omitempty" doc:"Absent for a photo that is not kept."`
+	Face    string   `json:"face,omitempty"`
+	Taken   string   `json:"taken,omitempty"`
+	Age     *float64 `json:"age,omitempty" doc:"Years."`
+	AgeSD   float64  `json:"age_sd,omitempty" doc:"One standard deviation, in years."`
+	AgeBy   string   `json:"age_by" enum:"dates,looks,unknown" doc:"Whether the age comes from dates or is estimated from the face."`
+	Quality float64  `json:"quality" doc:"0 useless to 1 a sharp, frontal, large face."`
+}
+
+// Counter is a check on a candidate: a face that many resemble says little, however high it scores.
+type Counter struct {
+	Rivals int    `json:"rivals" doc:"Other cases of the searched gallery whose faces score at least half as high for this probe."`
+	Alike  int    `json:"alike" doc:"Other cases of the probe's side that this case's faces resemble as much as they do the probe."`
+	Most   int    `json:"most" doc:"Both are counted up to this many."`
+	Text   string `json:"text"`
 }
 
 // Health answers both health and readiness.

@@ -80,6 +80,11 @@ type Filter struct {
 	Words            string
 	Limit            int
 	Cursor           string
+	// Of a search: rank by the faces alone, and what is known of the child in the photo that is sent.
+	FacesAlone bool
+	ChildSex   string
+	ChildAge   float64 // years; 0 where unknown
+	Taken      string  // when the photo was taken
 }
 
 func (f Filter) values() url.Values {
@@ -102,6 +107,14 @@ func (f Filter) values() url.Values {
 	put("words", f.Words)
 	number("limit", f.Limit)
 	put("cursor", f.Cursor)
+	if f.FacesAlone {
+		put("records", "off")
+	}
+	put("child_sex", f.ChildSex)
+	if f.ChildAge > 0 {
+		put("child_age", strconv.FormatFloat(f.ChildAge, 'g', -1, 64))
+	}
+	put("taken", f.Taken)
 	return v
 }
 
@@ -177,7 +190,12 @@ func (c *Client) SearchPhoto(ctx context.Context, f Filter, photo io.Reader) (ap
 
 // SearchFace searches with an enrolled face.
 func (c *Client) SearchFace(ctx context.Context, f Filter, face string) (api.Search, error) {
-	return ask[api.Search](ctx, c, http.MethodPost, "/searches", f.values(), api.SearchByFace{Face: face})
+	return ask[api.Search](ctx, c, http.MethodPost, "/searches", f.values(), api.SearchByEnrolled{Face: face})
+}
+
+// SearchCase searches with all photos of a case.
+func (c *Client) SearchCase(ctx context.Context, f Filter, id string) (api.Search, error) {
+	return ask[api.Search](ctx, c, http.MethodPost, "/searches", f.values(), api.SearchByEnrolled{Case: id})
 }
 
 // Search reads more of a search: another page or filter, or, with face (counting from 0), another face; −1 leaves the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -43,6 +44,7 @@ type Finder struct {
 
 	faces index.Index
 	words *index.Words
+	shelf *shelf
 
 	followed atomic.Int64 // the last change the indexes have seen
 	catchUp  sync.Mutex   // held while changes are applied
@@ -73,6 +75,9 @@ func Open(ctx context.Context, c Config) (_ *Finder, err error) {
 	}()
 	f.Registry, err = registry.Open(ctx, c.Data, registry.Options{OperatorKey: c.OperatorKey, Existing: c.Existing})
 	if err != nil {
+		return nil, err
+	}
+	if err := f.reproject(ctx); err != nil {
 		return nil, err
 	}
 	if err := f.loadFaces(ctx); err != nil {
@@ -146,6 +151,7 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 		fingerprints: make(map[string]string, len(set.Recognisers)),
 		templates:    set.ID + "." + metric.ID(),
 		faces:        index.NewExact(metric.Dim()),
+		shelf:        newShelf(),
 		words:        words,
 		probes:       kept,
 		work:         make(chan struct{}, 1),
@@ -158,17 +164,43 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 	return f, nil
 }
 
-// MetricFor reads the fitted metric beside the cards and makes it fit the set's recognisers.
+// MetricPath is where the set's metric is.
+func MetricPath(modelsDir string, set models.Set) string {
+	return filepath.Join(modelsDir, "metrics", set.Metric+".json")
+}
+
+// Recognisers are the set's recognisers as a metric knows them.
+func Recognisers(set models.Set) []match.Recogniser {
+	out := make([]match.Recogniser, len(set.Recognisers))
+	for i, r := range set.Recognisers {
+		out[i] = match.Recogniser{Name: r.Name, Fingerprint: r.Fingerprint(), Dim: r.Output.Dim}
+	}
+	return out
+}
+
+// MetricFor reads the set's metric. A set whose recognisers it was not fitted for is refused: without a metric of its own
+// its scores would mean nothing.
 func MetricFor(modelsDir string, set models.Set) (*match.Metric, error) {
-	fitted, err := match.ReadFitted(filepath.Join(modelsDir, "metrics", "default.json"))
+	path := MetricPath(modelsDir, set)
+	fitted, err := match.ReadFitted(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("model set %s has no metric: fit one with homeward train --set %s --out %s", set.Name, set.Name, path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	recognisers := make([]match.Recogniser, len(set.Recognisers))
-	for i, r := range set.Recognisers {
-		recognisers[i] = match.Recogniser{Fingerprint: r.Fingerprint(), Dim: r.Output.Dim}
+	m, err := match.NewMetric(fitted)
+	if err != nil {
+		return nil, err
 	}
-	return match.NewMetric(recognisers, fitted)
+	var fingerprints []string
+	for _, r := range set.Recognisers {
+		fingerprints = append(fingerprints, r.Fingerprint())
+	}
+	if err := m.Fits(fingerprints); err != nil {
+		return nil, fmt.Errorf("model set %s: %w", set.Name, err)
+	}
+	return m, nil
 }
 
 // TemplateSet is what templates made now are marked with: the model set's id and the metric's.
@@ -180,7 +212,7 @@ const followEvery = time.Second
 // Run analyses queued photos and follows the registry until ctx ends, then returns once all work in hand is finished or
 // handed back.
 func (f *Finder) Run(ctx context.Context) error {
-	// Photos that another model set analysed cannot be found under this one: analyse them again.
+	// Photos that other models analysed cannot be found under this one: analyse them again.
 	again, err := f.Registry.RequeueOther(ctx, f.templates)
 	if err != nil {
 		return fmt.Errorf("queue photos of other model sets: %w", err)

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"homeward/finder"
 	photos "homeward/internal/testphotos"
+	"homeward/match"
 	"homeward/registry"
 )
 
@@ -80,7 +82,7 @@ func withAnotherRecogniser(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.IsDir() || strings.HasSuffix(e.Name(), ".json") {
+		if e.Name() != "metrics" && (e.IsDir() || strings.HasSuffix(e.Name(), ".json")) {
 			if err := os.Symlink(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +114,54 @@ func withAnotherRecogniser(t *testing.T) string {
 		set["name"] = "more"
 		set["recognisers"] = append(set["recognisers"].([]any), "another")
 	})
+	if err := os.Mkdir(filepath.Join(to, "metrics"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(from, "metrics/default.json"), filepath.Join(to, "metrics/default.json")); err != nil {
+		t.Fatal(err)
+	}
 	return to
+}
+
+// widened is the default metric with one more recogniser, projected as the first is.
+func widened(t *testing.T, dir string) match.Fitted {
+	t.Helper()
+	f := defaultMetric(t, dir)
+	_, set, err := finder.LoadSet(finder.Config{Models: dir, Set: "more"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, in := f.Recognisers[0].Dim, len(f.Mean)
+	f.Recognisers = append(slices.Clone(f.Recognisers), finder.Recognisers(set)[len(f.Recognisers)])
+	f.Mean = append(slices.Clone(f.Mean), f.Mean[:first]...)
+	var rows match.Vector
+	for at := 0; at < len(f.Rows); at += in {
+		rows = append(rows, f.Rows[at:at+in]...)
+		rows = append(rows, f.Rows[at:at+first]...)
+	}
+	f.Rows = rows
+	return f
+}
+
+func defaultMetric(t *testing.T, dir string) match.Fitted {
+	t.Helper()
+	f, err := match.ReadFitted(filepath.Join(dir, "metrics/default.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func writeMetric(t *testing.T, f match.Fitted, path string) {
+	t.Helper()
+	_ = os.Remove(path) // it may be a link to the real one
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Write(out), out.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestAnotherModelSet changes the model set of a registry: the photos are analysed again, templates of the two sets are
@@ -136,6 +185,16 @@ func TestAnotherModelSet(t *testing.T) {
 	before := candidates(t, f, photos.Obama2)
 	first := f.TemplateSet()
 	end()
+
+	if _, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models, Set: "more"}); err == nil || !strings.Contains(err.Error(), "homeward train --set more") {
+		t.Fatalf("a set without a metric: %v, want advice to fit one", err)
+	}
+	other := filepath.Join(models, "metrics/more.json")
+	writeMetric(t, defaultMetric(t, models), other)
+	if _, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models, Set: "more"}); !errors.Is(err, match.ErrOther) {
+		t.Fatalf("another set's metric: %v, want ErrOther", err)
+	}
+	writeMetric(t, widened(t, models), other)
 
 	g, _ := open(t, finder.Config{Data: data, Models: models, Set: "more"})
 	if g.TemplateSet() == first {
@@ -165,6 +224,131 @@ func TestAnotherModelSet(t *testing.T) {
 		t.Error("the choice of the child's face is lost")
 	}
 }
+
+// TestAnotherMetric changes the metric alone: templates are made again from the embeddings before the first search, and no
+// photo is looked at.
+func TestAnotherMetric(t *testing.T) {
+	data, models := t.TempDir(), withAnotherRecogniser(t)
+	f, end := open(t, finder.Config{Data: data, Models: models})
+	one := add(t, f, registry.Missing, photos.Read(t, photos.Obama))
+	add(t, f, registry.Missing, photos.Read(t, photos.Biden))
+	before, first := candidates(t, f, photos.Obama2), f.TemplateSet()
+	end()
+
+	metric := defaultMetric(t, models)
+	metric.Between = slices.Clone(metric.Between)
+	for i := range metric.Between {
+		metric.Between[i] *= 1.5
+	}
+	writeMetric(t, metric, filepath.Join(models, "metrics/default.json"))
+	g, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models}) // not run: nothing could be analysed
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if g.TemplateSet() == first {
+		t.Fatal("another metric has the same id")
+	}
+	after := candidates(t, g, photos.Obama2)
+	if len(after) != 2 || after[0].Case.ID != one.CaseID || after[0].Faces == before[0].Faces {
+		t.Errorf("after a change of the metric: %+v", after)
+	}
+	if st, err := g.Status(t.Context()); err != nil || st.Queued != 0 {
+		t.Errorf("%d photos are to be analysed again, %v", st.Queued, err)
+	}
+}
+
+// TestCandidatesExplain tells of a candidate what it rests on.
+func TestCandidatesExplain(t *testing.T) {
+	f, _ := open(t, finder.Config{Data: t.TempDir(), Models: "../models"})
+	date := func(s string) registry.Date {
+		d, err := registry.ParseDate(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	enrol := func(c registry.Case, taken string, names ...string) registry.Case {
+		t.Helper()
+		c, err := f.Registry.CreateCase(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if _, _, err := f.AddPhoto(t.Context(), c.ID, finder.NewPhoto{Taken: date(taken)}, bytes.NewReader(photos.Read(t, name))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return c
+	}
+	missing := enrol(registry.Case{Gallery: registry.Missing, Sex: registry.Male, BornFrom: date("1961-08"), BornTo: date("1961-08"), On: date("2005")}, "2009", photos.Obama, photos.Obama3)
+	enrol(registry.Case{Gallery: registry.Missing, Sex: registry.Male}, "", photos.Biden)
+	found := enrol(registry.Case{Gallery: registry.Found, Sex: registry.Female, On: date("1950")}, "2012", photos.Obama2)
+
+	p, err := f.ProbeCase(t.Context(), "", found.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.Candidates(t.Context(), p, 0, finder.Query{Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Gallery != registry.Missing || len(got.Candidates) != 2 || got.Candidates[0].Case.ID != missing.ID {
+		t.Fatalf("the missing child does not come first: %+v", got)
+	}
+	c := got.Candidates[0]
+	if len(c.Sightings) != 3 || !c.Sightings[0].Probe || c.Sightings[1].Probe {
+		t.Errorf("three photos were compared, the probe's first: %+v", c.Sightings)
+	}
+	if s := c.Pair.Reference; !s.Dated || s.Age.Years < 47 || s.Age.Years > 49 || s.Photo != c.Photo.ID || s.Face != c.Face.ID {
+		t.Errorf("the pair's enrolled side, aged 47 or 48 in 2009: %+v", s)
+	}
+	if c.Faces < 5 {
+		t.Errorf("three portraits of one man: log-LR %v", c.Faces)
+	}
+	facts := map[string]float64{}
+	for _, factor := range c.Plausibility.Factors {
+		facts[factor.Fact] = factor.LogLR
+	}
+	// A girl found before the boy was born: it counts against, and hides nobody.
+	if facts["sex"] >= 0 || facts["order"] >= 0 || c.Plausibility.LogLR >= 0 {
+		t.Errorf("plausibility: %+v", c.Plausibility)
+	}
+	if want := c.Faces + c.Plausibility.LogLR; abs64(c.Score-want) > 1e-9 {
+		t.Errorf("score %v, faces and records together %v", c.Score, want)
+	}
+	alone, err := f.Candidates(t.Context(), p, 0, finder.Query{Limit: 10, FacesAlone: true})
+	if err != nil || alone.Candidates[0].Score != c.Faces || len(alone.Candidates[0].Plausibility.Factors) == 0 {
+		t.Errorf("faces alone: %+v, %v", alone.Candidates[0], err)
+	}
+	// Pages go on where the last ended.
+	one, err := f.Candidates(t.Context(), p, 0, finder.Query{Limit: 1})
+	if err != nil || one.Next == "" || len(one.Candidates) != 1 {
+		t.Fatalf("the first page of one: %+v, %v", one, err)
+	}
+	two, err := f.Candidates(t.Context(), p, 0, finder.Query{Limit: 1, Cursor: one.Next})
+	if err != nil || two.Next != "" || len(two.Candidates) != 1 || two.Candidates[0].Rank != 2 || two.Candidates[0].Case.ID == missing.ID {
+		t.Errorf("the second page of one: %+v, %v", two, err)
+	}
+	// What is known of the child in a photo counts.
+	photo, err := f.ProbePhoto(t.Context(), "", bytes.NewReader(photos.Read(t, photos.Obama2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told, err := f.Candidates(t.Context(), photo, 0, finder.Query{Limit: 1, About: finder.About{Sex: registry.Male, Age: 51, Taken: date("2012")}})
+	if err != nil || !told.Candidates[0].Pair.Probe.Dated || told.Candidates[0].Pair.Probe.Age.Years != 51 || told.Candidates[0].Plausibility.LogLR <= 0 {
+		t.Errorf("a boy of the right age: %+v, %v", told.Candidates, err)
+	}
+	empty, err := f.Registry.CreateCase(t.Context(), registry.Case{Gallery: registry.Found})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ProbeCase(t.Context(), "", empty.ID); !errors.Is(err, finder.ErrNoFaces) {
+		t.Errorf("a case without photos: %v, want ErrNoFaces", err)
+	}
+}
+
+func abs64(x float64) float64 { return max(x, -x) }
 
 func abs(x float32) float32 { return max(x, -x) }
 

@@ -12,13 +12,14 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"homeward/engine"
+	"homeward/match"
 	"homeward/registry"
 )
 
 const (
 	// probeLife is how long a search can be continued. A probe's photo is never kept, only what was found in it, in memory.
 	probeLife = time.Hour
-	// probesKept bounds the memory of searches under way: about 15 kB for a photo with four faces, 220 kB at the most.
+	// probesKept bounds the memory of searches under way: about 3 kB for a photo with four faces, 40 kB at the most.
 	probesKept = 1024
 )
 
@@ -29,11 +30,13 @@ var (
 	ErrNoFace = errors.New("the photo has no such face")
 	// ErrNotYet means that a face has no template under the models in use, because its photo waits to be analysed again.
 	ErrNotYet = errors.New("this face is waiting to be analysed again")
+	// ErrNoFaces means that a case has no face to search with.
+	ErrNoFaces = errors.New("this case has no face to search with yet: add a photo that shows the child, or choose the child's face in one")
 	// ErrPoorFace means that the chosen face cannot be searched with.
 	ErrPoorFace = errors.New("this face is too poor to search with")
 )
 
-// Probe is something to search with: one enrolled face, or the faces of a photo that is not kept.
+// Probe is something to search with: an enrolled face, all faces of a case, or the faces of a photo that is not kept.
 type Probe struct {
 	ID      string
 	Owner   string // who may continue it
@@ -44,11 +47,17 @@ type Probe struct {
 	Case    registry.CaseID
 	Gallery registry.Gallery // of Case
 
-	templates [][]float32 // one per face; nil for one too poor to search with
+	subjects []*subject // one per face of the photo, nil for one too poor to search with; or what is enrolled
 }
 
-// Only returns the face to search with where there is no choice: the single face of the photo or the enrolled one.
-func (p *Probe) Only() (int, bool) { return 0, len(p.templates) == 1 }
+// subject is a child as a probe knows it: one face of a photo, or the faces of a case.
+type subject struct {
+	refs   []reference
+	record match.Record
+}
+
+// Only returns the face to search with where there is no choice: the single face of the photo or what is enrolled.
+func (p *Probe) Only() (int, bool) { return 0, len(p.subjects) == 1 }
 
 type probes = lru.Cache[string, *Probe]
 
@@ -68,14 +77,24 @@ func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (
 	if err != nil {
 		return nil, err
 	}
-	p := &Probe{Analysis: a, templates: make([][]float32, len(a.Faces))}
+	p := &Probe{Analysis: a, subjects: make([]*subject, len(a.Faces))}
+	taken := registry.DayOf(a.TakenAt)
 	for i, face := range a.Faces {
 		a.Faces[i].Embeddings = nil // only templates are needed from here on
 		if !face.Quality.Searchable {
 			continue
 		}
-		if p.templates[i], _, err = f.template(face); err != nil {
+		template, _, err := f.template(face)
+		if err != nil {
 			return nil, err
+		}
+		if template == nil {
+			continue
+		}
+		looks := f.metric.LooksLike(float64(face.Age.Years), float64(face.Age.SD))
+		p.subjects[i] = &subject{
+			refs:   []reference{{taken: taken, age: looks, quality: float64(face.Quality.Overall), vector: template}},
+			record: match.Record{Sights: []match.Sight{{Taken: span(taken, taken), Looks: looks}}},
 		}
 	}
 	return f.keep(owner, p), nil
@@ -87,7 +106,8 @@ func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID
 	if err != nil {
 		return nil, err
 	}
-	if face, ok := photo.Face(id); ok && !face.Searchable {
+	face, _ := photo.Face(id) // PhotoOf found the photo by it
+	if !face.Searchable {
 		return nil, ErrPoorFace
 	}
 	t, caseID, err := f.Registry.FaceTemplate(ctx, id, f.templates)
@@ -101,7 +121,28 @@ func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID
 	if err != nil {
 		return nil, err
 	}
-	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, templates: [][]float32{t}}), nil
+	e := f.newEnrolled(c, []registry.Reference{{
+		Face: id, Photo: photo.ID, Template: t, Taken: photo.Taken, TakenBy: photo.TakenBy,
+		AgeYears: face.AgeYears, AgeSD: face.AgeSD, Quality: face.Quality,
+	}})
+	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, subjects: []*subject{{e.refs, e.record}}}), nil
+}
+
+// ProbeCase searches with all photos of a case at once.
+func (f *Finder) ProbeCase(ctx context.Context, owner string, id registry.CaseID) (*Probe, error) {
+	c, err := f.Registry.Case(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := f.Registry.References(ctx, id, f.templates)
+	if err != nil {
+		return nil, err
+	}
+	e := f.newEnrolled(c, f.undamaged(refs))
+	if e.evidence == nil {
+		return nil, ErrNoFaces
+	}
+	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, subjects: []*subject{{e.refs, e.record}}}), nil
 }
 
 // Probe finds a search under way.
@@ -121,14 +162,14 @@ func (f *Finder) keep(owner string, p *Probe) *Probe {
 	return p
 }
 
-func (p *Probe) template(face int) ([]float32, error) {
-	if face < 0 || face >= len(p.templates) {
-		return nil, fmt.Errorf("face %d of %d: %w", face, len(p.templates), ErrNoFace)
+func (p *Probe) subject(face int) (*subject, error) {
+	if face < 0 || face >= len(p.subjects) {
+		return nil, fmt.Errorf("face %d of %d: %w", face, len(p.subjects), ErrNoFace)
 	}
-	if p.templates[face] == nil {
+	if p.subjects[face] == nil {
 		return nil, ErrPoorFace
 	}
-	return p.templates[face], nil
+	return p.subjects[face], nil
 }
 
 // Searches is the gallery that the probe searches where the query does not say.
@@ -144,7 +185,7 @@ func (p *Probe) Searches(asked registry.Gallery) registry.Gallery {
 
 // Searchable says whether the face is good enough to search with.
 func (p *Probe) Searchable(face int) bool {
-	_, err := p.template(face)
+	_, err := p.subject(face)
 	return err == nil
 }
 

@@ -18,7 +18,9 @@ type Row struct {
 	Subject string
 	Age     float64 // years; negative where unknown
 	Side    string  // "young", "old" or ""
-	Line    int
+	// Manifest and Line say where it stands.
+	Manifest string
+	Line     int
 }
 
 var manifestColumns = []string{"path", "subject", "age", "side"}
@@ -54,9 +56,9 @@ func ReadManifest(path string) ([]Row, error) {
 		if row[0] == "" || row[1] == "" {
 			return nil, bad("path and subject must not be empty")
 		}
-		l := Row{Path: filepath.Join(filepath.Dir(path), row[0]), Name: row[0], Subject: row[1], Age: -1, Side: row[3], Line: line}
+		l := Row{Path: filepath.Join(filepath.Dir(path), row[0]), Name: row[0], Subject: row[1], Age: -1, Side: row[3], Manifest: path, Line: line}
 		if row[2] != "" {
-			if l.Age, err = strconv.ParseFloat(row[2], 64); err != nil || l.Age < 0 || l.Age > 120 {
+			if l.Age, err = strconv.ParseFloat(row[2], 64); err != nil || !(l.Age >= 0 && l.Age <= 120) {
 				return nil, bad(fmt.Sprintf("age %q is not a number of years from 0 to 120", row[2]))
 			}
 		}

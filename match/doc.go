@@ -1,6 +1,16 @@
-// Package match turns what the recognisers say of a face into one template, and two templates into a score.
+// Package match says how much the evidence speaks for one child rather than two.
 //
-// A Metric belongs to one list of recognisers. Its template is the concatenation of their embeddings, each centred where
-// a centre was fitted, each scaled to unit length, so that the inner product of two templates is the mean cosine of the
-// recognisers. A recogniser that could not work on a face leaves its block zero: it says nothing either way.
+// The words it uses:
+//
+//	embedding    one recogniser's raw output for a face
+//	fused        the recognisers' embeddings, centred, each at unit length, one behind the other (fuse.go)
+//	template     the fused vector projected onto what tells people apart whatever their age (plda.go): Dim numbers, of which
+//	             the last is the part of a comparison that depends on this side alone
+//	comparison   the log-likelihood ratio of two sets of faces under the model (compare.go), and what it is worth at
+//	             these ages (calibration.go)
+//	plausibility what the records say beside the faces, as a likelihood ratio of its own (plausibility.go)
+//
+// Log-likelihood ratios are natural logarithms throughout; people are shown words (words.go).
+//
+// Nothing here knows of storage or HTTP.
 package match

@@ -7,52 +7,74 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
+	"slices"
 )
 
-// ErrNoTemplate means that no recogniser said anything usable about a face.
-var ErrNoTemplate = errors.New("no recogniser could work on this face")
-
-// Recogniser is one block of a template.
-type Recogniser struct {
-	Fingerprint string // of the recogniser's card: embeddings of two fingerprints are never compared
-	Dim         int    // length of its embedding
-}
-
-// Metric fuses the embeddings of its recognisers, in their order.
+// Metric turns embeddings into templates and compares templates. It does not change once made, and is safe for
+// concurrent use.
 type Metric struct {
-	recognisers []Recogniser
-	centres     [][]float32 // one per recogniser; nil where none was fitted
-	dim         int
-	id          string
+	fitted   Fitted
+	fusion   fusion
+	constant float64   // what all comparisons have in common
+	weight   []float64 // 1/p of each direction: what takes a template's numbers back to the model's
+	between  []float64
+	slope    []float64 // p of each direction
+	curve    []float64 // q of each direction
+	length   float64   // that a projected vector is brought to
+	id       string
 }
+
+// Kind is the only kind of metric there is.
+const Kind = "plda-1"
 
 // Fitted is what training produced, as it is kept in a metric file.
 type Fitted struct {
 	Name string `json:"name"`
-	Kind string `json:"kind"` // "fused_cosine"
-	Made Made   `json:"made"`
-	// Centres maps a recogniser's fingerprint to the mean of its raw embeddings over many people. Recognisers whose
-	// embeddings are already centred by training need none.
-	Centres map[string][]float32 `json:"centres"`
+	Kind string `json:"kind"`
+	Card Card   `json:"card"`
+	// Recognisers are the blocks of a fused vector, in order.
+	Recognisers []Recogniser `json:"recognisers"`
+	// Mean is taken from the fused vector; Rows project it, one behind the other; Between is the variance of people along
+	// each, where the photos of one person, years apart, have 1.
+	Mean    Vector `json:"mean"`
+	Rows    Vector `json:"rows"`
+	Between Vector `json:"between"`
+	// Offset is the usual size of a template's last number, taken from it so that it does not drown the others.
+	Offset      float64     `json:"offset"`
+	Calibration Calibration `json:"calibration"`
+	AgeModel    AgeModel    `json:"age_model"`
 }
 
-// Made says what a fitted metric comes from.
-type Made struct {
-	Date     string   `json:"date"`
-	Command  string   `json:"command"`
-	Data     []string `json:"data"` // each set with its terms
-	Subjects int      `json:"subjects"`
-	Photos   int      `json:"photos"`
+// Card says what a metric comes from and what it is worth.
+type Card struct {
+	Date        string             `json:"date"`
+	Command     string             `json:"command"`
+	Training    []Data             `json:"training"`
+	Calibration []Data             `json:"calibration"`
+	Figures     map[string]float64 `json:"figures,omitempty"`
+	Notes       string             `json:"notes,omitempty"`
 }
 
-// KindFusedCosine is a metric that averages the recognisers' cosines.
-const KindFusedCosine = "fused_cosine"
+// Data is a labelled set that was used, with its terms.
+type Data struct {
+	Name     string `json:"name"`
+	Terms    string `json:"terms,omitempty"`
+	Subjects int    `json:"subjects"`
+	Photos   int    `json:"photos"`
+}
+
+// lastScale is what the last number of a template is divided by, and a query's last number: both then are of the size of
+// the others, and an index that keeps 8 bits of each loses little.
+const lastScale = 8
+
+// ErrOther means that a metric was fitted for other recognisers than it is to be used with.
+var ErrOther = errors.New("the metric was fitted for other recognisers")
 
 // ReadFitted reads a metric file.
-func ReadFitted(path string) (Fitted, error) {
-	var f Fitted
+func ReadFitted(path string) (f Fitted, err error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return f, fmt.Errorf("read the metric: %w", err)
@@ -60,95 +82,172 @@ func ReadFitted(path string) (Fitted, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return f, fmt.Errorf("metric file %s: %w", path, err)
 	}
-	if f.Kind != KindFusedCosine {
-		return f, fmt.Errorf("metric file %s: kind %q is not one this version knows (%s)", path, f.Kind, KindFusedCosine)
+	if f.Kind != Kind {
+		return f, fmt.Errorf("metric file %s: its kind is %q, this version knows %q: fit it again with homeward train", path, f.Kind, Kind)
 	}
 	return f, nil
 }
 
-// NewMetric makes the metric for these recognisers. A recogniser without a fitted centre is used as it is.
-func NewMetric(recognisers []Recogniser, f Fitted) (*Metric, error) {
-	if len(recognisers) == 0 {
-		return nil, errors.New("a metric needs at least one recogniser")
+// Write writes a metric file.
+func (f Fitted) Write(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	return e.Encode(f)
+}
+
+// NewMetric checks what was fitted and makes it ready.
+func NewMetric(f Fitted) (*Metric, error) {
+	wrong := func(what string, args ...any) error {
+		return fmt.Errorf("metric %s: %s", f.Name, fmt.Sprintf(what, args...))
 	}
-	m := &Metric{recognisers: recognisers, centres: make([][]float32, len(recognisers))}
-	h := sha256.New()
-	for i, r := range recognisers {
-		c := f.Centres[r.Fingerprint]
-		if c != nil && len(c) != r.Dim {
-			return nil, fmt.Errorf("metric %s: the centre of recogniser %s has %d numbers, its embeddings %d", f.Name, r.Fingerprint, len(c), r.Dim)
-		}
-		if !finite(c) {
-			return nil, fmt.Errorf("metric %s: the centre of recogniser %s is not finite", f.Name, r.Fingerprint)
-		}
-		m.centres[i] = c
-		m.dim += r.Dim
-		fmt.Fprintf(h, "%s %s %d\n", KindFusedCosine, r.Fingerprint, r.Dim)
-		_ = binary.Write(h, binary.LittleEndian, c) // a hash never fails to take bytes
+	if len(f.Recognisers) == 0 {
+		return nil, wrong("it names no recogniser")
 	}
-	m.id = "fc-" + hex.EncodeToString(h.Sum(nil)[:6])
+	m := &Metric{fitted: f, fusion: f.Recognisers}
+	in, n := m.fusion.dim(), len(f.Between)
+	switch {
+	case len(f.Mean) != in:
+		return nil, wrong("its mean has %d numbers, its recognisers %d", len(f.Mean), in)
+	case n == 0 || len(f.Rows) != n*in:
+		return nil, wrong("its projection has %d numbers, %d × %d are expected", len(f.Rows), n, in)
+	case !finite(f.Mean) || !finite(f.Rows) || !finite(f.Between):
+		return nil, wrong("it holds numbers that are not finite")
+	}
+	for _, r := range f.Recognisers {
+		if r.Centre != nil && len(r.Centre) != r.Dim || !finite(r.Centre) {
+			return nil, wrong("the centre of recogniser %s is not %d finite numbers", r.Name, r.Dim)
+		}
+	}
+	if err := f.Calibration.check(); err != nil {
+		return nil, wrong("%v", err)
+	}
+	for _, b32 := range f.Between {
+		b := float64(b32)
+		if b <= 0 {
+			return nil, wrong("a direction's between-class variance is %g", b)
+		}
+		t := b + 1
+		p := b / (t*t - b*b)
+		m.between = append(m.between, b)
+		m.slope = append(m.slope, p)
+		m.weight = append(m.weight, 1/p)
+		m.curve = append(m.curve, 1/t-t/(t*t-b*b))
+		m.length += t
+		m.constant += math.Log(t) - math.Log(t*t-b*b)/2
+	}
+	m.length = math.Sqrt(m.length)
+	m.id = m.templateID()
 	return m, nil
 }
 
-// ID names the metric; templates of two metrics are never compared.
+// templateID stands for everything that changes a template: not for the calibration, which is applied when two are
+// compared.
+func (m *Metric) templateID() string {
+	h := sha256.New()
+	fmt.Fprintln(h, Kind, lastScale)
+	for _, r := range m.fusion {
+		fmt.Fprintf(h, "%s %d %d\n", r.Fingerprint, r.Dim, len(r.Centre))
+		_ = binary.Write(h, binary.LittleEndian, []float32(r.Centre)) // a hash never fails to take bytes
+	}
+	for _, v := range []Vector{m.fitted.Mean, m.fitted.Rows, m.fitted.Between} {
+		_ = binary.Write(h, binary.LittleEndian, []float32(v))
+	}
+	_ = binary.Write(h, binary.LittleEndian, m.fitted.Offset)
+	return "pl-" + hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+// ID names what makes templates; templates of two ids are never compared.
 func (m *Metric) ID() string { return m.id }
 
 // Dim is the length of a template.
-func (m *Metric) Dim() int { return m.dim }
+func (m *Metric) Dim() int { return len(m.between) + 1 }
 
-// Template fuses a face's raw embeddings, keyed by their recogniser's fingerprint. A missing or unusable embedding
-// (not finite, all zeros) counts as neutral; when none is left the error is ErrNoTemplate.
-func (m *Metric) Template(embeddings map[string][]float32) ([]float32, error) {
-	t := make([]float32, m.dim)
-	var at, used int
-	for i, r := range m.recognisers {
-		block := t[at : at+r.Dim]
-		at += r.Dim
-		e := embeddings[r.Fingerprint]
-		if e == nil {
-			continue
-		}
-		if len(e) != r.Dim {
-			return nil, fmt.Errorf("embedding of recogniser %s has %d numbers, expected %d", r.Fingerprint, len(e), r.Dim)
-		}
-		copy(block, e)
-		for j, c := range m.centres[i] {
-			block[j] -= c
-		}
-		// 1/√n makes the inner product of two templates the mean of the recognisers' cosines.
-		if scaleTo(block, 1/math.Sqrt(float64(len(m.recognisers)))) {
-			used++
-		} else {
-			clear(block)
-		}
+// Card says what the metric comes from.
+func (m *Metric) Card() Card { return m.fitted.Card }
+
+// Fits says whether the metric was fitted for these recognisers, by their fingerprints and in this order; ErrOther if not.
+func (m *Metric) Fits(fingerprints []string) error {
+	var own []string
+	for _, r := range m.fusion {
+		own = append(own, r.Fingerprint)
 	}
-	if used == 0 {
+	if !slices.Equal(own, fingerprints) {
+		return fmt.Errorf("%w (%v, and not %v): fit one with homeward train", ErrOther, own, fingerprints)
+	}
+	return nil
+}
+
+// Template makes a face's template of its raw embeddings, keyed by their recogniser's fingerprint. A missing or unusable
+// embedding counts as neutral; when none is left the error is ErrNoTemplate.
+func (m *Metric) Template(embeddings map[string][]float32) ([]float32, error) {
+	fused, err := m.fusion.fuse(embeddings)
+	if err != nil {
+		return nil, err
+	}
+	return m.project(fused)
+}
+
+func (m *Metric) project(fused []float32) ([]float32, error) {
+	for i, x := range m.fitted.Mean {
+		fused[i] -= x
+	}
+	n, in := len(m.between), len(fused)
+	t := make([]float32, n+1)
+	for d := range n {
+		t[d] = float32(dot(m.fitted.Rows[d*in:(d+1)*in], fused))
+	}
+	if !m.finish(t) {
 		return nil, ErrNoTemplate
 	}
 	return t, nil
 }
 
-// scaleTo gives v the length wanted, or says that it has none to scale.
-func scaleTo(v []float32, length float64) bool {
-	var sum float64
-	for _, x := range v {
-		sum += float64(x) * float64(x)
-	}
-	norm := math.Sqrt(sum)
-	if norm < 1e-12 || math.IsNaN(norm) || math.IsInf(norm, 0) {
+// finish makes a template of a vector in the model's own units, in place, or says that it has no direction.
+func (m *Metric) finish(t []float32) bool {
+	n := len(m.between)
+	// Face recognisers leave the length of a vector to chance; the model expects this one.
+	if !scaleTo(t[:n], m.length) {
 		return false
 	}
-	for i := range v {
-		v[i] = float32(float64(v[i]) * length / norm)
+	var own float64
+	for d := range n {
+		x := float64(t[d])
+		own += m.curve[d] * x * x / 2
+		t[d] = float32(math.Sqrt(m.slope[d]) * x)
 	}
-	return true
+	t[n] = float32((own - m.fitted.Offset) / lastScale)
+	return finite(t)
 }
 
-func finite(v []float32) bool {
-	for _, x := range v {
-		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return false
-		}
-	}
-	return true
+// Query makes of a probe's template what an index of templates is searched with: its inner product with another template
+// is, but for a number that is the same for all of them, the log-likelihood ratio of the two under the model.
+func (m *Metric) Query(template []float32) []float32 {
+	q := slices.Clone(template)
+	q[len(q)-1] = lastScale
+	return q
 }
+
+// Fused is a face's embeddings put together as the metric does before it projects them: the inner product of two is the
+// mean cosine of the recognisers. All zeros where there is nothing usable.
+func (m *Metric) Fused(embeddings map[string][]float32) []float32 {
+	v, err := m.fusion.fuse(embeddings)
+	if err != nil {
+		return make([]float32, m.fusion.dim())
+	}
+	return v
+}
+
+// Fitted is what the metric was made of. It must not be changed.
+func (m *Metric) Fitted() Fitted { return m.fitted }
+
+// Unit is the vector at length 1, or zeros where it has no length.
+func Unit(v []float32) []float32 {
+	out := slices.Clone(v)
+	if !scaleTo(out, 1) {
+		clear(out)
+	}
+	return out
+}
+
+// Inner is the inner product.
+func Inner(a, b []float32) float64 { return dot(a, b) }

@@ -28,14 +28,16 @@ type Card struct {
 	Output  Output `json:"output,omitzero"`
 }
 
-// File is one file of a model, in models/weights once fetched.
+// File is one file of a model: in models/weights once fetched, or in models/trained.
 type File struct {
 	Name string `json:"name"` // file name in models/weights
 	// Arch is the processor (as GOARCH has it) that the file is for; empty for any. Load keeps those of this machine.
 	Arch   string `json:"arch,omitempty"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"` // as used, after conversion
-	Source Source `json:"source"`
+	Source Source `json:"source,omitzero"`
+	// Own files are Homeward's own and lie in models/trained, in git: they have no source and no conversion.
+	Own bool `json:"own,omitempty"`
 	// Convert names the conversions of scripts/fetch-models applied in order; empty when the file is used as shipped.
 	Convert []string `json:"convert,omitempty"`
 }

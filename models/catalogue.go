@@ -115,7 +115,12 @@ func (c *Catalogue) Set(name string) (Set, error) {
 }
 
 // Path is where a file is, or belongs.
-func (c *Catalogue) Path(f File) string { return filepath.Join(c.dir, "weights", f.Name) }
+func (c *Catalogue) Path(f File) string {
+	if f.Own {
+		return filepath.Join(c.dir, "trained", f.Name)
+	}
+	return filepath.Join(c.dir, "weights", f.Name)
+}
 
 func (c *Catalogue) card(name string) (Card, bool) {
 	i, ok := slices.BinarySearchFunc(c.cards, name, func(card Card, name string) int { return cmp.Compare(card.Name, name) })

@@ -129,6 +129,12 @@ func (c Card) checkFiles() error {
 			}
 			return err
 		}
+		if f.Own {
+			if f.Source != (Source{}) || len(f.Convert) > 0 {
+				return at(field("own", "a file of our own has no source and is not converted"))
+			}
+			f.Source = Source{Package: "npm:own@0", Archive: f.SHA256, Path: f.Name, Size: f.Size, SHA256: f.SHA256}
+		}
 		err := errors.Join(
 			at(like("name", f.Name, fileName)),
 			at(like("sha256", f.SHA256, checksum)),

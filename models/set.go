@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -20,6 +21,9 @@ type Set struct {
 	Recognisers []Card
 	Age         Card
 	Runtime     Card
+	// Metric names the file in metrics/ that was fitted for these recognisers. It is not part of the ID: another metric
+	// makes other templates of the same embeddings, and has an id of its own.
+	Metric string
 }
 
 // Has tells whether the set uses the model of that name.
@@ -53,6 +57,7 @@ type setFile struct {
 	Recognisers []string `json:"recognisers"`
 	Age         string   `json:"age"`
 	Runtime     string   `json:"runtime"`
+	Metric      string   `json:"metric"` // the set's own name where it is left out
 }
 
 func (c *Catalogue) readSet(path string) (Set, error) {
@@ -66,7 +71,10 @@ func (c *Catalogue) readSet(path string) (Set, error) {
 	if want := strings.TrimSuffix(filepath.Base(path), setSuffix); f.Name != want {
 		return Set{}, wrong("name", "is %q in a file that says %q", f.Name, want)
 	}
-	set := Set{Name: f.Name}
+	set := Set{Name: f.Name, Metric: cmp.Or(f.Metric, f.Name)}
+	if err := like("metric", set.Metric, cardName); err != nil {
+		return Set{}, fmt.Errorf("%s: %w", path, err)
+	}
 	pick := func(field, name string, task Task) (Card, error) {
 		card, ok := c.card(name)
 		switch {

@@ -14,6 +14,17 @@ func noteChange(ctx context.Context, tx *sql.Tx, id CaseID, deleted bool) error 
 	return err
 }
 
+// noteChanges is noteChange of cases that each changed, none named twice, in one statement.
+func noteChanges(ctx context.Context, tx *sql.Tx, ids []CaseID) error {
+	if len(ids) == 0 { // an empty list would be the JSON null, which is one value
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO case_changes (case_id, seq, deleted)
+		SELECT value, (SELECT coalesce(max(seq), 0) FROM case_changes) + 1 + key, 0 FROM json_each(?) WHERE true
+		ON CONFLICT (case_id) DO UPDATE SET seq = excluded.seq, deleted = excluded.deleted`, jsonText(ids))
+	return err
+}
+
 // Changes returns the last change of each case that changed after since, oldest first, at most limit of them. Changes of
 // facts, subject faces, dates and analyses count, and deletions; a photo that is merely stored does not, as it has no
 // faces yet. Following from 0 sees every case.
@@ -45,36 +56,42 @@ func (r *Registry) LastSeq(ctx context.Context) (seq int64, err error) {
 // joinReferences joins photos p to the templates t of their searchable subject faces f under one model set.
 const joinReferences = `JOIN faces f ON f.id = p.subject AND f.searchable JOIN templates t ON t.face_id = f.id AND t.model_set = ?`
 
+const referenceColumns = "p.id, p.taken, p.taken_by, f.id, f.age_years, f.age_sd, f.quality, t.sealed"
+
+// scanReference reads referenceColumns, and more columns behind them. A template that is damaged is nil, so that it does
+// not stand in the way of the others.
+func (r *Registry) scanReference(rows *sql.Rows, set string, more ...any) (Reference, error) {
+	var ref Reference
+	var age, sd, quality float64 // as SQLite has them: database/sql makes a float32 by way of text
+	var sealed sql.RawBytes
+	err := rows.Scan(append([]any{&ref.Photo, &ref.Taken, &ref.TakenBy, &ref.Face, &age, &sd, &quality, &sealed}, more...)...)
+	if err != nil {
+		return Reference{}, err
+	}
+	ref.AgeYears, ref.AgeSD, ref.Quality = float32(age), float32(sd), float32(quality)
+	if ref.Template, err = r.keys.openVector(kindTemplate, ref.Face, set, sealed); errors.Is(err, ErrCorrupt) {
+		err = nil
+	}
+	return ref, err
+}
+
 // References returns the templates of a case under a model set: those of the subject faces that are good enough to be
 // found with. None when there is no such case.
 func (r *Registry) References(ctx context.Context, id CaseID, set string) ([]Reference, error) {
-	rows, err := r.readers.QueryContext(ctx, "SELECT p.id, f.id, t.sealed FROM photos p "+joinReferences+" WHERE p.case_id = ? ORDER BY p.n", set, id)
+	rows, err := r.readers.QueryContext(ctx, "SELECT "+referenceColumns+" FROM photos p "+joinReferences+" WHERE p.case_id = ? ORDER BY p.n", set, id)
 	if err != nil {
 		return nil, wrap(err, "references of case %s", id)
 	}
 	defer rows.Close()
 	var refs []Reference
 	for rows.Next() {
-		var ref Reference
-		var sealed sql.RawBytes
-		if err := rows.Scan(&ref.Photo, &ref.Face, &sealed); err != nil {
-			return nil, wrap(err, "references of case %s", id)
-		}
-		if ref.Template, err = r.openReference(ref.Face, set, sealed); err != nil {
+		ref, err := r.scanReference(rows, set)
+		if err != nil {
 			return nil, wrap(err, "references of case %s", id)
 		}
 		refs = append(refs, ref)
 	}
 	return refs, wrap(rows.Err(), "references of case %s", id)
-}
-
-// openReference opens a template; one that is damaged is nil, so that it does not stand in the way of the others.
-func (r *Registry) openReference(face FaceID, set string, sealed []byte) ([]float32, error) {
-	t, err := r.keys.openVector(kindTemplate, face, set, sealed)
-	if errors.Is(err, ErrCorrupt) {
-		return nil, nil
-	}
-	return t, err
 }
 
 // EachReference calls fn for every case, those without references included, oldest first, with its references under the
@@ -86,7 +103,7 @@ func (r *Registry) EachReference(ctx context.Context, set string, fn func(c Case
 			return err
 		}
 		// Two cursors side by side, in the same order: a case's facts are then read once and not with each template.
-		refs, err := tx.QueryContext(ctx, `SELECT c.n, p.id, f.id, t.sealed FROM cases c CROSS JOIN photos p ON p.case_id = c.id `+
+		refs, err := tx.QueryContext(ctx, "SELECT "+referenceColumns+`, c.n FROM cases c CROSS JOIN photos p ON p.case_id = c.id `+
 			joinReferences+` ORDER BY c.n, p.n`, set)
 		if err != nil {
 			return err
@@ -135,11 +152,8 @@ func (r *Registry) nextReference(rows *sql.Rows, set string) (*numbered, error) 
 		return nil, rows.Err()
 	}
 	var ref numbered
-	var sealed sql.RawBytes
-	err := rows.Scan(&ref.n, &ref.Photo, &ref.Face, &sealed)
-	if err == nil {
-		ref.Template, err = r.openReference(ref.Face, set, sealed)
-	}
+	var err error
+	ref.Reference, err = r.scanReference(rows, set, &ref.n)
 	return &ref, err
 }
 
@@ -158,9 +172,19 @@ func (r *Registry) FaceTemplate(ctx context.Context, id FaceID, set string) (tem
 
 // Embeddings returns the raw outputs of the recognisers for a face, from which a new metric makes a template.
 func (r *Registry) Embeddings(ctx context.Context, id FaceID) (map[string][]float32, error) {
-	rows, err := r.readers.QueryContext(ctx, "SELECT recogniser, sealed FROM embeddings WHERE face_id = ?", id)
+	e, err := r.embeddings(ctx, r.readers, id)
+	return e, wrap(err, "embeddings of face %s", id)
+}
+
+// querier is a database, or a transaction in it.
+type querier interface {
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+}
+
+func (r *Registry) embeddings(ctx context.Context, q querier, id FaceID) (map[string][]float32, error) {
+	rows, err := q.QueryContext(ctx, "SELECT recogniser, sealed FROM embeddings WHERE face_id = ?", id)
 	if err != nil {
-		return nil, wrap(err, "embeddings of face %s", id)
+		return nil, err
 	}
 	defer rows.Close()
 	out := make(map[string][]float32)
@@ -168,11 +192,11 @@ func (r *Registry) Embeddings(ctx context.Context, id FaceID) (map[string][]floa
 		var recogniser string
 		var sealed sql.RawBytes
 		if err := rows.Scan(&recogniser, &sealed); err != nil {
-			return nil, wrap(err, "embeddings of face %s", id)
+			return nil, err
 		}
 		if out[recogniser], err = r.keys.openVector(kindEmbedding, id, recogniser, sealed); err != nil {
 			return nil, err
 		}
 	}
-	return out, wrap(rows.Err(), "embeddings of face %s", id)
+	return out, rows.Err()
 }

@@ -5,8 +5,9 @@
 //
 // A case is one child's record, in one of two galleries. A photo belongs to a case. A face is one detected face in a
 // photo; the subject face is the child's own. A template stands for a face under one model set. A reference is the
-// template of a subject face that is good enough to be found with. An owner is one open Registry: a process usually has
-// one, and several processes (a server, an import) may have the same folder open at once.
+// template of a subject face that is good enough to be found with. A reunion is a missing and a found case that DNA has
+// confirmed to be one child. An owner is one open Registry: a process usually has one, and several processes (a server,
+// an import) may have the same folder open at once.
 //
 // # In the folder
 //

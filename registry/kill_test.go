@@ -31,23 +31,7 @@ func TestKillVictim(t *testing.T) {
 	if dir == "" {
 		t.Skip("runs only as the victim of the kill tests")
 	}
-	var opts Options
-	if name, nth, ok := strings.Cut(os.Getenv(envKillStep), " "); ok {
-		left, err := strconv.Atoi(nth)
-		if err != nil {
-			t.Fatal(err)
-		}
-		opts.step = func(step string) error {
-			if step == name {
-				if left--; left == 0 {
-					_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-					select {}
-				}
-			}
-			return nil
-		}
-	}
-	r := open(t, dir, opts)
+	r := open(t, dir, Options{step: killSelf(t)})
 	c := newCase(t, r, Missing)
 	fmt.Println("case", c.ID)
 	for i := 0; ; i++ {
@@ -71,11 +55,37 @@ func TestKillVictim(t *testing.T) {
 	}
 }
 
+// killSelf makes the step function of a process that is to kill itself at the step of envKillStep; nil where that is empty.
+func killSelf(t *testing.T) func(string) error {
+	name, nth, ok := strings.Cut(os.Getenv(envKillStep), " ")
+	if !ok {
+		return nil
+	}
+	left, err := strconv.Atoi(nth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(step string) error {
+		if step == name {
+			if left--; left == 0 {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+		}
+		return nil
+	}
+}
+
 // victim runs a victim until it is dead, killing it after that many lines and a little more, or never when lines is 0.
 // It returns what the victim said.
 func victim(t *testing.T, dir, step string, lines int) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKillVictim$")
+	return runVictim(t, "TestKillVictim", dir, step, lines)
+}
+
+func runVictim(t *testing.T, test, dir, step string, lines int) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$")
 	cmd.Env = append(os.Environ(), envKillDir+"="+dir, envKillStep+"="+step)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -103,34 +103,40 @@ func (r *Registry) PhotoOf(ctx context.Context, face FaceID) (p Photo, err error
 // PhotosOf reads the photos of a case with their faces: first those taken first, then, in the order they were added,
 // those of unknown date. ErrNotFound when there is no such case.
 func (r *Registry) PhotosOf(ctx context.Context, id CaseID) (photos []Photo, err error) {
-	err = r.view(ctx, "photos of case "+string(id), func(tx *sql.Tx) error {
-		var one int
-		if err := tx.QueryRowContext(ctx, "SELECT 1 FROM cases WHERE id = ?", id).Scan(&one); err != nil {
-			return err
-		}
-		rows, err := tx.QueryContext(ctx, "SELECT "+photoColumns+" FROM photos p WHERE p.case_id = ? ORDER BY p.taken = '', p.taken, p.n", id)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			p, err := scanPhoto(rows)
-			if err != nil {
-				return err
-			}
-			photos = append(photos, p)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
-		}
-		for i := range photos {
-			if photos[i].Faces, err = facesOf(ctx, tx, photos[i].ID); err != nil {
-				return err
-			}
-		}
-		return nil
+	err = r.view(ctx, "photos of case "+string(id), func(tx *sql.Tx) (err error) {
+		photos, err = photosOf(ctx, tx, id)
+		return err
 	})
 	return photos, err
+}
+
+func photosOf(ctx context.Context, tx *sql.Tx, id CaseID) ([]Photo, error) {
+	var one int
+	if err := tx.QueryRowContext(ctx, "SELECT 1 FROM cases WHERE id = ?", id).Scan(&one); err != nil {
+		return nil, err
+	}
+	rows, err := tx.QueryContext(ctx, "SELECT "+photoColumns+" FROM photos p WHERE p.case_id = ? ORDER BY p.taken = '', p.taken, p.n", id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var photos []Photo
+	for rows.Next() {
+		p, err := scanPhoto(rows)
+		if err != nil {
+			return nil, err
+		}
+		photos = append(photos, p)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	for i := range photos {
+		if photos[i].Faces, err = facesOf(ctx, tx, photos[i].ID); err != nil {
+			return nil, err
+		}
+	}
+	return photos, nil
 }
 
 // PhotoChange is what a person says of a photo; nil leaves as it is.

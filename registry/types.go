@@ -144,11 +144,27 @@ type NewFace struct {
 	Template []float32
 }
 
-// Reference is an enrolled face as the index takes it.
+// Reference is an enrolled face as the index and the comparison take it.
 type Reference struct {
 	Face     FaceID
 	Photo    PhotoID
 	Template []float32 // nil when it is damaged
+	// Taken, AgeYears and the others are the photo's and the face's own.
+	Taken    Date
+	TakenBy  TakenSource
+	AgeYears float32
+	AgeSD    float32
+	Quality  float32
+}
+
+// Reunion is a missing case and a found case that DNA has confirmed to be one child. A case takes part in one at most.
+type Reunion struct {
+	Missing, Found CaseID
+	Laboratory     string // that compared the DNA
+	Kit            string // its number of the kit or sample
+	ConfirmedOn    Date   // of the laboratory's result, to the precision known
+	RecordedBy     string // may be empty
+	RecordedAt     time.Time
 }
 
 // Key is an access key to the API. The secret itself is shown once, at creation, and only its hash is stored.

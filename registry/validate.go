@@ -18,6 +18,9 @@ const (
 	MaxRef       = 200
 	MaxPhotoName = 255
 	MaxKeyName   = 100
+
+	MaxLaboratory = 200
+	MaxKit        = 200
 )
 
 // tidy trims the case's text and checks every fact against the rules; at is the present.

@@ -228,7 +228,7 @@ func TestSeveralFaces(t *testing.T) {
 	if got.Photo.Faces[1].Box.X > got.Photo.Faces[0].Box.X {
 		right = 1
 	}
-	scores := map[int]float32{}
+	scores := map[int]float64{}
 	for face := range 2 {
 		page, err := s.Search(ctx, got.ID, face, client.Filter{})
 		if err != nil || len(page.Candidates) != 1 {

@@ -90,29 +90,97 @@ func TestPages(t *testing.T) {
 
 			// One face searches at once; the mated portrait comes first.
 			photo("child.jpg")
-			b.see("#candidates li:first-child h3", "Missing One")
-			b.see("#candidates li:first-child", "样本一")
-			b.see("#candidates li:first-child .likeness b", "0.")
+			b.see("#candidates > li:first-child h3", "Missing One")
+			b.see("#candidates > li:first-child", "样本一")
+			b.see("#candidates > li:first-child .words", "times more likely if this is the same child than if these are two different children.")
+			b.see("#candidates > li:first-child .band b", "support")
+			b.see("#candidates > li:first-child .log", "log₁₀ LR ")
+			if b.is(`document.querySelectorAll("#candidates > li:first-child .scale i.here").length !== 1`) {
+				t.Error("the scale does not mark the one band")
+			}
 			b.until(`document.querySelectorAll("#photo-frame .face").length === 1`)
 			b.until(`document.querySelector(".pair img").naturalWidth === 224 && document.querySelectorAll(".pair img")[1].naturalWidth === 224`)
 			b.see("#status", "2 missing children")
 			if b.text(".candidates") != "" && strings.Contains(b.text("#results"), "%") {
 				t.Error("a score is shown as a percentage")
 			}
+			b.do(chromedp.Click(chromedp.CSS(".help summary")))
+			b.see(".help", "never proof")
+			b.picture("3 what it means")
+			b.do(chromedp.Click(chromedp.CSS(".help summary")))
 			// Strangers' words are words.
-			b.see("#candidates li:nth-child(2)", `<img src=x onerror="document.title='broken'">`)
+			b.see("#candidates > li:nth-child(2)", `<img src=x onerror="document.title='broken'">`)
 			b.picture("3 candidates")
+
+			// A candidate says what it rests on. Its timeline is drawn when it is asked for.
+			if b.is(`document.querySelector(".timeline svg")`) {
+				t.Error("timelines are drawn that nobody asked for")
+			}
+			b.why("#candidates > li:first-child")
+			b.see("#candidates > li:first-child .why", "Looks")
+			b.see("#candidates > li:first-child .why", "other missing child")
+			b.see("#candidates > li:first-child .why", " photos compared")
+			b.see("#candidates > li:first-child .compared li:nth-child(1)", "Your photo: taken 2009-09-09, looks ")
+			b.see("#candidates > li:first-child .compared", "On record: taken 2012, aged 51")
+			b.see("#candidates > li:first-child .compared li:nth-child(1)", "(counts most)")
+			timeline := b.eval(`document.querySelector("#candidates > li:first-child .timeline svg[role=img]").ariaLabel`)
+			for _, part := range []string{"Timeline of the child’s age.", "Your photo: taken 2009-09-09, looks ", "On record: ", "taken 2012, aged 51"} {
+				if !strings.Contains(timeline, part) {
+					t.Errorf("the timeline in words lacks %q: %s", part, timeline)
+				}
+			}
+			// The one by looks, those on record by dates, all pictured, none on another, and a line between two of them.
+			if b.is(`(s => s(".chip.probe.looks.pair").length !== 1 || s(".chip.case.dates.pair").length !== 1 || s(".joined").length !== 1
+				|| s(".chip image").length !== s(".chip").length)(q => document.querySelectorAll("#candidates > li:first-child .timeline " + q))`) {
+				t.Error("the timeline does not show a photo by looks, those by dates, and a line between two")
+			}
+			b.apart("#candidates > li:first-child .timeline")
+			b.picture("3 why")
+			b.do(chromedp.ScrollIntoView(chromedp.CSS("#candidates > li:first-child .compared")))
+			b.picture("3 timeline")
+			if strings.Contains(b.text("#results"), "%") {
+				t.Error("a percentage is shown")
+			}
+
+			// What is known of the child in the photo counts as evidence, and needs no second upload.
+			b.do(chromedp.Click(chromedp.CSS("#narrow summary")),
+				chromedp.SendKeys(chromedp.CSS("#child_age"), "47"),
+				chromedp.SetValue(chromedp.CSS("#taken"), "1950"),
+				chromedp.SendKeys(chromedp.CSS("#child_sex"), "Female"))
+			b.see("#candidates > li:first-child .pair", "Aged about 47")
+			b.see("#candidates > li:first-child .pair", "Taken 1950")
+			b.until(`document.querySelector("#candidates .factors")?.textContent.includes("recorded as female")`)
+			b.picture("4 more said")
+			b.why("#candidates > li:first-child")
+			b.see("#candidates > li:first-child .compared li", "Your photo: taken 1950, aged about 47 (counts most)")
+			b.see("#candidates > li:first-child .factors", "One is recorded as female, the other as male.")
+			b.see("#candidates > li:first-child .why", "Faces and records together: log₁₀ LR ")
+			if direction := b.text("#candidates > li:first-child .direction"); direction != "against" {
+				t.Errorf("two sexes are %q for one child", direction)
+			}
+			b.do(chromedp.Click(chromedp.CSS("[name=records]")))
+			b.until(`document.querySelector("#candidates").textContent.includes("you rank by faces alone")`)
+			b.see("#candidates > li:first-child h3", "Missing One")
+			b.do(chromedp.Click(chromedp.CSS("[name=records]")))
+			b.until(`!document.querySelector("#candidates").textContent.includes("you rank by faces alone")`)
+			b.do(chromedp.Click(chromedp.CSS("#narrow summary")))
+			// Another photo is of another child, perhaps.
+			photo("child.jpg")
+			b.see("#candidates > li:first-child .pair", "Taken 2009-09-09")
+			if b.is(`["child_age", "child_sex", "taken"].some(f => document.getElementById(f).value !== "")`) {
+				t.Error("what was said of one photo's child counts for the next photo")
+			}
 
 			// Another gallery and other filters need no second upload.
 			b.do(chromedp.Click(chromedp.CSS("[name=gallery][value=found]")))
 			b.see("#status", "1 found child,")
-			b.see("#candidates li:first-child h3", "Name unknown")
+			b.see("#candidates > li:first-child h3", "Name unknown")
 			b.do(chromedp.Click(chromedp.CSS("[name=gallery][value=missing]")))
 			b.see("#status", "2 missing children")
 			b.do(chromedp.Click(chromedp.CSS("#narrow summary")),
 				chromedp.SendKeys(chromedp.CSS("#filter_words"), "胎记 左臂"+kb.Enter))
 			b.see("#status", "1 missing child,")
-			b.see("#candidates li:first-child h3", "Missing One")
+			b.see("#candidates > li:first-child h3", "Missing One")
 			b.picture("4 narrowed")
 			b.eval(`document.querySelector("#filter_words").value = ""`)
 			b.do(chromedp.Click(chromedp.CSS("#narrow summary")))
@@ -120,8 +188,8 @@ func TestPages(t *testing.T) {
 			// A search given up for another one is not heard of again.
 			photo("two.jpg")
 			photo("child.jpg")
-			b.see("#candidates li:first-child h3", "Missing One")
-			if b.is(`document.querySelectorAll("#photo-frame .face").length !== 1 || document.querySelectorAll("#candidates li").length !== 2`) {
+			b.see("#candidates > li:first-child h3", "Missing One")
+			if b.is(`document.querySelectorAll("#photo-frame .face").length !== 1 || document.querySelectorAll("#candidates > li").length !== 2`) {
 				t.Error("two searches are mixed up")
 			}
 
@@ -138,7 +206,7 @@ func TestPages(t *testing.T) {
 				t.Errorf("a face is announced as %q", label)
 			}
 			b.do(chromedp.KeyEvent(kb.Enter))
-			b.see("#candidates li:first-child h3", "Missing One")
+			b.see("#candidates > li:first-child h3", "Missing One")
 			b.picture("6 face chosen")
 
 			// The connection breaks; nothing has to be done again but one tap.
@@ -148,7 +216,7 @@ func TestPages(t *testing.T) {
 			b.picture("7 offline")
 			b.offline(false)
 			b.do(chromedp.Click(chromedp.CSS("#problem button")))
-			b.see("#candidates li:first-child h3", "Missing Two")
+			b.see("#candidates > li:first-child h3", "Missing Two")
 			b.until(`document.querySelector("#problem").hidden`)
 
 			// A photo that this browser cannot show has its faces listed instead.
@@ -156,7 +224,7 @@ func TestPages(t *testing.T) {
 			b.see("#probe-caption", "cannot show the photo")
 			b.picture("8 not shown")
 			b.do(chromedp.Click(chromedp.CSS("button.face")))
-			b.see("#candidates li:first-child .blank", "Face 1 of your photo")
+			b.see("#candidates > li:first-child .blank", "Face 1 of your photo")
 
 			// What is not usable is told plainly.
 			photo("empty.png")
@@ -191,7 +259,36 @@ func TestPages(t *testing.T) {
 			b.do(chromedp.Click(chromedp.CSS(group + " a.button")))
 			b.until(`location.pathname === "/"`)
 			b.see("#status", "1 found child,")
+			// What cannot be is said at once, and hides nobody.
+			b.see("#candidates > li:first-child .warning", "the child was found before the missing child disappeared.")
 			b.picture("14 enrolled face")
+			b.do(chromedp.Click(chromedp.CSS("#narrow summary")))
+			if b.is(`document.querySelector("#about").checkVisibility() || new FormData(document.querySelector("#narrow")).has("child_sex")`) {
+				t.Error("a record's child can be told otherwise in the form")
+			}
+
+			// All photos of the case search together.
+			b.open("/cases/" + site.missing)
+			b.until(`document.querySelectorAll("#ages .chip image").length >= 2`)
+			if label := b.eval(`document.querySelector("#ages svg").ariaLabel`); !strings.Contains(label, "taken 1971-05, aged 9; ") || !strings.Contains(label, "taken 2012, aged 51") {
+				t.Errorf("the case's timeline in words: %s", label)
+			}
+			b.apart("#ages")
+			b.do(chromedp.ScrollIntoView(chromedp.CSS("#ages")))
+			b.picture("15 case timeline")
+			b.do(chromedp.Click(chromedp.CSS("#all a")))
+			b.see("#status", "1 found child,")
+			b.until(`document.querySelectorAll("#probe .chips img").length >= 2 && [...document.querySelectorAll("#probe .chips img")].every(i => i.naturalWidth === 112)`)
+			b.see("#probe-caption", "photos of this case search together")
+			b.why("#candidates > li:first-child")
+			b.do(chromedp.ScrollIntoView(chromedp.CSS("#candidates .compared")))
+			b.until(`document.querySelectorAll("#candidates .timeline .chip.probe").length >= 2`)
+			b.picture("16 case searches")
+
+			b.open("/?case=c_none")
+			b.see("#problem", ".")
+			b.picture("17 no such case")
+			b.expect("404 /api/v1/searches")
 
 			b.open("/cases/c_none")
 			b.see("h1", "nothing here")
@@ -258,7 +355,7 @@ func newSite(t *testing.T) site {
 		Gallery: registry.Missing, Names: []string{"Missing Two", `<img src=x onerror="document.title='broken'">`}, Sex: registry.Male,
 		BornFrom: year(1940), BornTo: year(1944), Place: "Sample City", On: year(2014), Marks: "scar over the right eye",
 	}, photos.Read(t, "biden.jpg"), year(2013))
-	add(registry.Case{Gallery: registry.Found, Place: "Sample Harbour", On: year(2019)}, photos.Read(t, "obama3.jpg"), year(2019))
+	add(registry.Case{Gallery: registry.Found, Place: "Sample Harbour", On: year(2010)}, photos.Read(t, "obama3.jpg"), year(2010))
 
 	_, secret, err := f.Registry.CreateKey(ctx, "Officer 陈")
 	if err != nil {
@@ -415,6 +512,24 @@ func (b *browser) until(js string) {
 func (b *browser) see(selector, text string) {
 	b.t.Helper()
 	b.until(fmt.Sprintf(`document.querySelector(%q)?.innerText.includes(%q)`, selector, text))
+}
+
+// why opens what a candidate rests on.
+func (b *browser) why(candidate string) {
+	b.t.Helper()
+	b.do(chromedp.Click(chromedp.CSS(candidate + " .why summary")))
+	b.until(fmt.Sprintf(`document.querySelector(%q)`, candidate+" .timeline svg"))
+}
+
+// apart checks that no photo of a timeline hides another.
+func (b *browser) apart(timeline string) {
+	b.t.Helper()
+	hidden := b.eval(fmt.Sprintf(`(boxes => boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b =>
+		a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)).length)(
+		[...document.querySelectorAll(%q)].map(e => e.getBoundingClientRect()))`, timeline+" .chip .ground"))
+	if hidden != "0" {
+		b.t.Errorf("%s: %s pairs of photos lie on one another", timeline, hidden)
+	}
 }
 
 // tabTo presses Tab until js is true.

@@ -108,10 +108,6 @@ func apiFace(f registry.Face) api.Face {
 	return out
 }
 
-func apiCandidate(c finder.Candidate) api.Candidate {
-	return api.Candidate{Rank: c.Rank, Score: c.Score, Case: apiCase(c.Case), Photo: apiPhoto(c.Photo), Face: apiFace(c.Face)}
-}
-
 // ProbePhoto tells what was found in a search's own photo.
 func ProbePhoto(a *engine.Analysis) *api.Photo {
 	taken := registry.DayOf(a.TakenAt)

@@ -59,7 +59,11 @@ func (s *Server) models() api.Models {
 	for _, c := range s.finder.Models.Cards() {
 		m := api.Model{Name: c.Name, Version: c.Version, Task: string(c.Task), Licence: c.Licence, InUse: set.Has(c.Name)}
 		for _, f := range c.Files {
-			m.Sources = append(m.Sources, f.Source.Package+"/"+f.Source.Path)
+			source := f.Source.Package + "/" + f.Source.Path
+			if f.Own {
+				source = "homeward/models/trained/" + f.Name
+			}
+			m.Sources = append(m.Sources, source)
 		}
 		out.Models = append(out.Models, m)
 	}

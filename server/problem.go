@@ -66,6 +66,8 @@ func (s *Server) problem(err error) error {
 		return newProblem(http.StatusConflict, "not_yet", "This face is waiting to be analysed again under new models. Try again in a while.")
 	case errors.Is(err, finder.ErrNoFace):
 		return newProblem(http.StatusUnprocessableEntity, "no_such_face", "The photo has no face with that number. Take one from photo.faces, counting from 0.")
+	case errors.Is(err, finder.ErrNoFaces):
+		return newProblem(http.StatusUnprocessableEntity, "no_faces", "This case has no face to search with yet. Add a photo that shows the child, or choose the child's face in one.")
 	case errors.Is(err, finder.ErrPoorFace):
 		return newProblem(http.StatusUnprocessableEntity, "poor_face", "This face is too poor to search with. Choose another face, or send a larger or sharper photo.")
 	case errors.Is(err, registry.ErrReused):

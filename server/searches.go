@@ -20,12 +20,23 @@ import (
 type SearchFilters struct {
 	Gallery string `query:"gallery" enum:"missing,found" doc:"The gallery to search: the one opposite an enrolled face, else missing, where it is not given."`
 	Face    string `query:"face" maxLength:"4" pattern:"^[0-9]*$" doc:"Which of photo.faces is the child, counting from 0. Needed when there are several."`
+	Records string `query:"records" enum:"on,off" doc:"off ranks by the faces alone; what the records say is then shown but does not count."`
+	// What is known of the child in a photo that is sent.
+	ChildSex string  `query:"child_sex" enum:"female,male" doc:"Sex of the child in the photo that searches; it counts as evidence and hides nobody, unlike sex."`
+	ChildAge float64 `query:"child_age" minimum:"0" maximum:"110" doc:"Age in years of the child in the photo that searches, where it is known better than by looks."`
+	Taken    string  `query:"taken" maxLength:"10" doc:"When the photo that searches was taken: 2009, 2009-05 or 2009-05-17. Otherwise as the camera noted it."`
 	Filters
 }
 
 func (f SearchFilters) query() (finder.Query, error) {
 	q, err := f.Filters.query()
+	if err != nil {
+		return q, err
+	}
 	q.Gallery = registry.Gallery(f.Gallery)
+	q.FacesAlone = f.Records == "off"
+	q.About = finder.About{Sex: registry.Sex(f.ChildSex), Age: f.ChildAge}
+	q.About.Taken, err = date("taken", f.Taken)
 	return q, err
 }
 
@@ -40,13 +51,13 @@ func (s *Server) searchRoutes() {
 
 	huma.Register(s.api, huma.Operation{
 		OperationID: "create-search", Method: http.MethodPost, Path: prefix + "/searches", Tags: tags,
-		Summary: "Search with a photo, or with an enrolled face", DefaultStatus: http.StatusCreated,
+		Summary: "Search with a photo, an enrolled face, or all photos of a case", DefaultStatus: http.StatusCreated,
 		Description: "The photo is not kept. If it shows several faces the answer lists them and asks which is the child: " +
 			"read the search again with `face`. A search can be continued for an hour by whoever started it.",
 		Errors: errs,
 	}, s.createSearch)
 	s.describeBody(prefix+"/searches", photoBody(map[string]*huma.MediaType{
-		"application/json": {Schema: huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[api.SearchByFace]())},
+		"application/json": {Schema: huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[api.SearchByEnrolled]())},
 	}))
 
 	huma.Register(s.api, huma.Operation{
@@ -97,11 +108,14 @@ func (s *Server) newProbe(ctx context.Context, u *PhotoUpload) (*finder.Probe, e
 		}
 		return s.finder.ProbePhoto(ctx, owner, body)
 	}
-	var by api.SearchByFace
+	var by api.SearchByEnrolled
 	d := json.NewDecoder(io.LimitReader(&movingBody{r: u.request.Body, c: http.NewResponseController(u.writer)}, 4096))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&by); err != nil || by.Face == "" {
-		return nil, newProblem(http.StatusBadRequest, "body", `Send {"face": "f_…"} with the id of an enrolled face, or a photo.`)
+	if err := d.Decode(&by); err != nil || (by.Face == "") == (by.Case == "") || len(by.Face)+len(by.Case) > 64 {
+		return nil, newProblem(http.StatusBadRequest, "body", `Send {"face": "f_…"} with the id of an enrolled face, {"case": "c_…"} with that of a case, or a photo.`)
+	}
+	if by.Case != "" {
+		return s.finder.ProbeCase(ctx, owner, registry.CaseID(by.Case))
 	}
 	return s.finder.ProbeFace(ctx, owner, registry.FaceID(by.Face))
 }
@@ -141,7 +155,7 @@ func Search(ctx context.Context, f *finder.Finder, p *finder.Probe, face string,
 	}
 	out.Face, out.Next = &which, found.Next
 	for _, c := range found.Candidates {
-		out.Candidates = append(out.Candidates, apiCandidate(c))
+		out.Candidates = append(out.Candidates, apiCandidate(c, f.MostClaimed(), !q.FacesAlone))
 	}
 	return out, nil
 }

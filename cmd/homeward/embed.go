@@ -70,7 +70,7 @@ func readManifests(paths []string) ([]labelled.Row, error) {
 		}
 		all = append(all, rows...)
 	}
-	return all, nil
+	return all, checkThere(all)
 }
 
 // samples looks at labelled photos with a progress bar.

@@ -67,7 +67,7 @@ func root() *cobra.Command {
 	p.StringVar(&o.set, "set", env("HOMEWARD_SET", "default"), "name of the model set (HOMEWARD_SET)")
 	p.BoolVar(&o.json, "json", false, "print results as JSON")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.AddCommand(serveCommand(o), facesCommand(o), searchCommand(o), importCommand(o), modelsCommand(o), keyCommand(o), trainCommand(o), embedCommand(o))
+	c.AddCommand(serveCommand(o), facesCommand(o), searchCommand(o), importCommand(o), modelsCommand(o), keyCommand(o), reunionCommand(o), trainCommand(o), evalCommand(o), embedCommand(o))
 	return c
 }
 

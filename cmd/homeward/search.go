@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -18,75 +18,106 @@ import (
 	"homeward/server"
 )
 
+// searching is what `search` was asked for.
+type searching struct {
+	query         finder.Query
+	gallery, sex  string
+	childSex      string
+	taken         string
+	caseID, photo string // one of them
+	face          string // of the photo; empty where there is no choice
+	closed        bool
+}
+
 func searchCommand(o *options) *cobra.Command {
 	var (
-		q       finder.Query
-		gallery string
-		sex     string
-		closed  bool
-		face    int
+		s    searching
+		face int
 	)
 	c := &cobra.Command{
 		Use:   "search PHOTO",
-		Short: "Rank the cases that may be the child in a photo",
-		Args:  args(1, 1, "one photo"),
+		Short: "Rank the cases that may be the child in a photo, or in all photos of a case",
+		Example: `  homeward search found-child.jpg --child-age 9 --taken 2009
+  homeward search --case c_k3v… --faces-alone`,
+		Args: args(0, 1, "one photo"),
 		RunE: func(c *cobra.Command, given []string) error {
-			q.Gallery, q.Sex = registry.Gallery(gallery), registry.Sex(sex)
-			if err := checkGallery(gallery); err != nil {
+			if len(given) == 1 {
+				s.photo = given[0]
+			}
+			if (s.photo == "") == (s.caseID == "") {
+				return usageError{errors.New("search takes one photo, or --case ID")}
+			}
+			if c.Flags().Changed("face") {
+				s.face = strconv.Itoa(face)
+			}
+			if err := s.check(c.Flags().Changed("gallery")); err != nil {
 				return err
 			}
-			if sex != "" && sex != "female" && sex != "male" {
-				return usageError{fmt.Errorf("--sex %q: choose female or male", sex)}
-			}
-			if q.Limit < 1 {
-				return usageError{fmt.Errorf("--limit %d: ask for at least one", q.Limit)}
-			}
-			if closed {
-				q.Statuses = []registry.Status{registry.StatusOpen, registry.StatusClosed}
-			}
-			which := ""
-			if c.Flags().Changed("face") {
-				which = strconv.Itoa(face)
-			}
 			return o.withFinder(c.Context(), true, func(f *finder.Finder) error {
-				return search(c.Context(), f, c.OutOrStdout(), o.json, given[0], which, q)
+				return s.run(c.Context(), f, c.OutOrStdout(), o.json)
 			})
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&gallery, "gallery", "missing", "gallery to search: missing or found")
-	fl.StringVar(&sex, "sex", "", "female or male; cases of unknown sex pass too")
-	fl.IntVar(&q.BornFrom, "born-from", 0, "born this year or later")
-	fl.IntVar(&q.BornTo, "born-to", 0, "born this year or earlier")
-	fl.StringVar(&q.Words, "words", "", "only cases that hold all of these words")
-	fl.IntVar(&q.Limit, "limit", 20, "how many candidates")
-	fl.BoolVar(&closed, "closed", false, "closed cases too")
+	fl.StringVar(&s.gallery, "gallery", "missing", "gallery to search: missing or found; for a case, the other one")
+	fl.StringVar(&s.caseID, "case", "", "search with all photos of this case")
+	fl.StringVar(&s.sex, "sex", "", "only female or male; cases of unknown sex pass too")
+	fl.IntVar(&s.query.BornFrom, "born-from", 0, "only born this year or later")
+	fl.IntVar(&s.query.BornTo, "born-to", 0, "only born this year or earlier")
+	fl.StringVar(&s.query.Words, "words", "", "only cases that hold all of these words")
+	fl.IntVar(&s.query.Limit, "limit", 20, "how many candidates")
+	fl.BoolVar(&s.closed, "closed", false, "closed cases too")
 	fl.IntVar(&face, "face", 0, "which face of the photo is the child, counting from 0")
+	fl.StringVar(&s.childSex, "child-sex", "", "sex of the child in the photo: counts as evidence, hides nobody")
+	fl.Float64Var(&s.query.About.Age, "child-age", 0, "age in years of the child in the photo, where known")
+	fl.StringVar(&s.taken, "taken", "", "when the photo was taken: 2009, 2009-05 or 2009-05-17")
+	fl.BoolVar(&s.query.FacesAlone, "faces-alone", false, "leave what the records say out of the ranking")
 	return c
 }
 
-func search(ctx context.Context, f *finder.Finder, w io.Writer, asJSON bool, path, face string, q finder.Query) error {
-	if q.Words != "" {
+func (s *searching) check(gallery bool) error {
+	if err := checkGallery(s.gallery); err != nil {
+		return err
+	}
+	for flag, sex := range map[string]string{"--sex": s.sex, "--child-sex": s.childSex} {
+		if sex != "" && sex != "female" && sex != "male" {
+			return usageError{fmt.Errorf("%s %q: choose female or male", flag, sex)}
+		}
+	}
+	if s.query.Limit < 1 {
+		return usageError{fmt.Errorf("--limit %d: ask for at least one", s.query.Limit)}
+	}
+	if a := s.query.About.Age; a < 0 || a > 110 || math.IsNaN(a) {
+		return usageError{fmt.Errorf("--child-age %g: give years from 0 to 110", a)}
+	}
+	var err error
+	if s.query.About.Taken, err = registry.ParseDate(s.taken); err != nil {
+		return usageError{fmt.Errorf("--taken: %w", err)}
+	}
+	if s.caseID == "" || gallery {
+		s.query.Gallery = registry.Gallery(s.gallery)
+	}
+	s.query.Sex, s.query.About.Sex = registry.Sex(s.sex), registry.Sex(s.childSex)
+	if s.closed {
+		s.query.Statuses = []registry.Status{registry.StatusOpen, registry.StatusClosed}
+	}
+	return nil
+}
+
+func (s *searching) run(ctx context.Context, f *finder.Finder, w io.Writer, asJSON bool) error {
+	if s.query.Words != "" {
 		if err := f.LoadWords(ctx); err != nil {
 			return err
 		}
 	}
-	src, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	if info, err := src.Stat(); err != nil || info.Size() > finder.MaxPhotoBytes {
-		return errors.Join(err, errTooLarge)
-	}
 	if st, err := f.Status(ctx); err == nil && st.Queued > 0 {
 		fmt.Fprintf(os.Stderr, "%d photos are not analysed yet and cannot be found: start `homeward serve`, or run `homeward import` again.\n", st.Queued)
 	}
-	p, err := f.ProbePhoto(ctx, "", src)
+	p, err := s.probe(ctx, f)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
-	found, err := server.Search(ctx, f, p, face, q)
+	found, err := server.Search(ctx, f, p, s.face, s.query)
 	if err != nil {
 		return err
 	}
@@ -94,32 +125,54 @@ func search(ctx context.Context, f *finder.Finder, w io.Writer, asJSON bool, pat
 		return printJSON(w, found)
 	}
 	if found.Face == nil {
-		printFaces(w, photoFaces{Path: path, Photo: found.Photo})
+		printFaces(w, photoFaces{Path: s.photo, Photo: found.Photo})
 		hint := ""
 		if len(found.Photo.Faces) > 1 {
 			hint = " Name it with --face N."
 		}
 		return fmt.Errorf("%s%s", found.Message, hint)
 	}
-	return printCandidates(w, found)
+	printCandidates(w, found)
+	return nil
 }
 
-func printCandidates(w io.Writer, s api.Search) error {
+func (s *searching) probe(ctx context.Context, f *finder.Finder) (*finder.Probe, error) {
+	if s.caseID != "" {
+		return f.ProbeCase(ctx, "", registry.CaseID(s.caseID))
+	}
+	src, err := os.Open(s.photo)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	if info, err := src.Stat(); err != nil || info.Size() > finder.MaxPhotoBytes {
+		return nil, errors.Join(err, errTooLarge)
+	}
+	p, err := f.ProbePhoto(ctx, "", src)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.photo, err)
+	}
+	return p, nil
+}
+
+// printCandidates prints each candidate with why it is one.
+func printCandidates(w io.Writer, s api.Search) {
 	if len(s.Candidates) == 0 {
 		fmt.Fprintf(w, "No %s case has a face to compare with, or none passes the filters.\n", s.Gallery)
-		return nil
+		return
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "RANK\tSCORE\tCASE\tNAMES\tSEX\tBORN\tPHOTO TAKEN\tAGE THERE")
 	for _, c := range s.Candidates {
-		fmt.Fprintf(t, "%d\t%.3f\t%s\t%s\t%s\t%s\t%s\tabout %.0f\n", c.Rank, c.Score, c.Case.ID,
-			or(strings.Join(c.Case.Names, ", ")), or(c.Case.Sex), or(c.Case.Born.From), or(c.Photo.Taken), c.Face.Age)
+		fmt.Fprintf(w, "%d  %+.2f  %s  %s  %s  born %s\n", c.Rank, c.Score, c.Case.ID,
+			or(strings.Join(c.Case.Names, ", ")), or(c.Case.Sex), or(c.Case.Born.From))
+		fmt.Fprintf(w, "   faces    %+.2f  %s\n", c.Faces.Log10LR, c.Faces.Text)
+		fmt.Fprintf(w, "   pair     %+.2f  %s\n", c.Pair.Log10LR, c.Pair.Text)
+		for _, f := range c.Plausibility.Factors {
+			fmt.Fprintf(w, "   %-7s  %+.2f  %s\n", f.Fact, f.Log10LR, f.Text)
+		}
+		fmt.Fprintf(w, "   check    %s\n", c.Counter.Text)
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
+	fmt.Fprintln(w, "Numbers are log10 of how many times more likely it is if this is one child than if these are two.")
 	fmt.Fprintln(w, s.Caution)
-	return nil
 }
 
 // or shows that a fact is not known.

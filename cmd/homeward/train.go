@@ -1,146 +1,215 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"homeward/engine"
 	"homeward/finder"
 	"homeward/labelled"
 	"homeward/match"
-	"homeward/models"
 )
 
+// training is what `train` was asked for.
+type training struct {
+	manifests, calibrate []string
+	from                 string
+	registry             bool
+	terms                map[string]string
+	notes                string
+	out, cache           string
+}
+
 func trainCommand(o *options) *cobra.Command {
-	var out, terms string
+	var t training
 	c := &cobra.Command{
-		Use:   "train MANIFEST...",
-		Short: "Fit the metric from labelled photos",
-		Long: `Fit what the metric needs of the recognisers, from CSV manifests with the columns path, subject, age, side.
-Photos with no face or several are left out and counted. The result replaces models/metrics/default.json once you put it there.`,
-		Args: args(1, -1, "one manifest or more"),
+		Use:   "train [MANIFEST...]",
+		Short: "Fit the metric from labelled photos, or from confirmed reunions",
+		Long: `Fit the metric of the model set from CSV manifests with the columns path, subject, age, side, from the registry's reunions that
+DNA has confirmed (--registry), or from both. Ageing is learned from people with photos years apart: five years or more by
+their ages, or one on each side (young, old).
+
+A calibration needs people whom neither the metric nor the recognisers were trained on: name them with --calibrate. Where the
+recognisers know everyone, take the calibration of another metric file with --calibration-from. With neither, a fifth of
+the people is left out in turn.
+
+The result takes the place of models/metrics/SET.json; at the next start all templates are made again from the stored
+embeddings, without looking at a photo.`,
+		Args: args(0, -1, "manifests"),
 		RunE: func(c *cobra.Command, manifests []string) error {
-			return train(c, o, manifests, out, terms)
+			t.manifests = manifests
+			switch {
+			case len(manifests) == 0 && !t.registry:
+				return usageError{errors.New("train takes one manifest or more, or --registry")}
+			case len(t.calibrate) > 0 && t.from != "":
+				return usageError{errors.New("--calibrate and --calibration-from: choose one")}
+			}
+			return train(c, o, t)
 		},
 	}
-	c.Flags().StringVar(&out, "out", "metric.json", "file to write")
-	c.Flags().StringVar(&terms, "terms", "", "terms of use of the photos, for the record")
+	f := c.Flags()
+	f.StringVar(&t.out, "out", "metric.json", "file to write")
+	f.StringSliceVar(&t.calibrate, "calibrate", nil, "manifests of other people, to calibrate on")
+	f.StringVar(&t.from, "calibration-from", "", "metric file whose calibration is taken")
+	f.BoolVar(&t.registry, "registry", false, "use the confirmed reunions of the registry (--data)")
+	f.StringToStringVar(&t.terms, "terms", nil, "terms of use of a set, for the record: --terms lag='research only'")
+	f.StringVar(&t.notes, "notes", "", "a note for the metric's card")
+	cacheFlag(c, &t.cache)
 	return c
 }
 
-func train(c *cobra.Command, o *options, manifests []string, out, terms string) (err error) {
-	ctx := c.Context()
-	made := match.Made{Date: time.Now().UTC().Format(time.DateOnly), Command: "homeward train " + strings.Join(manifests, " ")}
-	var photos []labelled.Row
-	for _, m := range manifests {
-		rows, err := labelled.ReadManifest(m)
+func train(c *cobra.Command, o *options, t training) error {
+	cat, set, err := finder.LoadSet(o.config())
+	if err != nil {
+		return err
+	}
+	var calibration match.Fitted
+	if t.from != "" {
+		if calibration, err = match.ReadFitted(t.from); err != nil {
+			return err
+		}
+	}
+	rows, err := readManifests(t.manifests)
+	if err != nil {
+		return err
+	}
+	others, err := readManifests(t.calibrate)
+	if err != nil {
+		return err
+	}
+	if err := apartFrom(rows, others); err != nil {
+		return err
+	}
+	all, err := samples(c, cat, set, slices.Concat(rows, others), t.cache, false)
+	if err != nil {
+		return err
+	}
+	learn, calibrate := usable(all[:len(rows)]), usable(all[len(rows):])
+	command := []string{"homeward train"}
+	if t.registry {
+		reunited, err := finder.ReunionSamples(c.Context(), o.config(), set)
 		if err != nil {
 			return err
 		}
-		// Subjects of two sets are different people even where their labels agree.
-		for i := range rows {
-			rows[i].Subject = m + "/" + rows[i].Subject
-		}
-		photos = append(photos, rows...)
-		data := filepath.Base(filepath.Dir(m))
-		if terms != "" {
-			data += " (" + terms + ")"
-		}
-		made.Data = append(made.Data, data)
+		fmt.Fprintf(c.ErrOrStderr(), "%d photos of confirmed reunions\n", len(reunited))
+		learn = append(learn, reunited...)
+		command = append(command, "--registry")
 	}
-	e, err := finder.OpenEngine(ctx, o.config())
+	recognisers := finder.Recognisers(set)
+	var f match.Fitted
+	if t.from != "" {
+		f, err = match.FitTemplates(set.Metric, recognisers, learn, calibration)
+		command = append(command, "--calibration-from", filepath.Base(t.from))
+	} else {
+		f, err = match.Fit(set.Metric, recognisers, learn, calibrate)
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	embeddings, used, err := embedAll(ctx, c, e, photos)
-	if err != nil {
+	f.Card = match.Card{
+		Date: time.Now().UTC().Format(time.DateOnly), Notes: t.notes,
+		Training: dataOf(t.manifests, rows, all[:len(rows)], t.terms), Calibration: dataOf(t.calibrate, others, all[len(rows):], t.terms),
+	}
+	if t.registry {
+		f.Card.Training = append(f.Card.Training, match.Data{Name: "confirmed reunions of the registry", Photos: len(learn) - len(usable(all[:len(rows)]))})
+	}
+	if t.from != "" {
+		f.Card.Calibration = calibration.Card.Calibration
+	}
+	for _, m := range t.manifests {
+		command = append(command, nameOf(m))
+	}
+	for _, m := range t.calibrate {
+		command = append(command, "--calibrate", nameOf(m))
+	}
+	f.Card.Command = strings.Join(command, " ")
+	if err := writeFile(t.out, func(w io.Writer) error { return f.Write(w) }); err != nil {
 		return err
 	}
-	subjects := map[string]bool{}
-	f := match.Fitted{Name: "default", Kind: match.KindFusedCosine, Centres: map[string][]float32{}}
-	for name, bySubject := range embeddings {
-		centre, err := match.FitCentre(bySubject)
-		if err != nil {
-			return fmt.Errorf("recogniser %s: %w", name, err)
-		}
-		if centre != nil {
-			f.Centres[recogniser(e.Set(), name).Fingerprint()] = centre
-		}
-		for s := range maps.Keys(bySubject) {
-			subjects[s] = true
-		}
-	}
-	made.Photos, made.Subjects = used, len(subjects)
-	f.Made = made
-	raw, err := json.Marshal(f)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(out, append(raw, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the metric: %w", err)
-	}
-	fmt.Fprintf(c.OutOrStdout(), "%s: fitted on %d photos of %d subjects; %d of %d photos left out (no face or several)\n",
-		out, used, len(subjects), len(photos)-used, len(photos))
+	left := len(all) - len(usable(all))
+	fmt.Fprintf(c.OutOrStdout(), "%s: fitted on %d faces, calibrated on %d; %d of %d photos left out (no face, or none that a recogniser could work on)\n",
+		t.out, len(learn), len(calibrate), left, len(all))
 	return nil
 }
 
-func recogniser(set models.Set, name string) models.Card {
-	i := slices.IndexFunc(set.Recognisers, func(c models.Card) bool { return c.Name == name })
-	return set.Recognisers[i]
+// nameOf names a set by its folder and its file.
+func nameOf(manifest string) string {
+	return filepath.Join(filepath.Base(filepath.Dir(manifest)), filepath.Base(manifest))
 }
 
-// embedAll analyses the photos and gathers, for each recogniser, the embeddings of each subject.
-func embedAll(ctx context.Context, c *cobra.Command, e *engine.Engine, photos []labelled.Row) (map[string]map[string][][]float32, int, error) {
-	var mu sync.Mutex
-	all := map[string]map[string][][]float32{}
-	used := 0
-	bar := progressbar.NewOptions(len(photos), progressbar.OptionSetWriter(c.ErrOrStderr()), progressbar.OptionSetDescription("photos"),
-		progressbar.OptionShowIts(), progressbar.OptionShowCount(), progressbar.OptionThrottle(time.Second))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, p := range photos {
-		g.Go(func() error {
-			_, a, err := analyseFile(ctx, e, p.Path)
-			var unusable *engine.PhotoError
-			if err != nil && !errors.As(err, &unusable) {
-				return fmt.Errorf("line %d, %s: %w", p.Line, p.Path, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if err := bar.Add(1); err != nil {
-				return err
-			}
-			if err != nil || len(a.Faces) != 1 {
-				return nil
-			}
-			used++
-			for _, v := range a.Faces[0].Embeddings {
-				if v.Vector == nil {
-					continue
-				}
-				if all[v.Recogniser] == nil {
-					all[v.Recogniser] = map[string][][]float32{}
-				}
-				all[v.Recogniser][p.Subject] = append(all[v.Recogniser][p.Subject], v.Vector)
-			}
-			return nil
-		})
+// apartFrom makes sure that no photo calibrates what it taught.
+func apartFrom(rows, others []labelled.Row) error {
+	taught := make(map[string]bool, len(rows))
+	for _, r := range rows {
+		taught[filepath.Clean(r.Path)] = true
 	}
-	err := errors.Join(g.Wait(), bar.Finish())
-	return all, used, err
+	for _, r := range others {
+		if taught[filepath.Clean(r.Path)] {
+			return fmt.Errorf("line %d, %s is in the training and in the calibration: a calibration on people who were learned from promises too much; name other people", r.Line, r.Path)
+		}
+	}
+	return nil
+}
+
+// usable are the samples with a face that some recogniser could work on.
+func usable(all []labelled.Sample) []match.Sample {
+	var out []match.Sample
+	for _, s := range all {
+		if s.Problem == "" && len(s.Embeddings) > 0 {
+			out = append(out, matchSample(s))
+		}
+	}
+	return out
+}
+
+func matchSample(s labelled.Sample) match.Sample {
+	return match.Sample{
+		Subject: s.Subject, Age: s.Age, Side: s.Side, Looks: s.AgeYears, LooksSD: s.AgeSD, Quality: s.Quality, Embeddings: s.Embeddings,
+	}
+}
+
+// dataOf counts what was used of each manifest.
+func dataOf(manifests []string, rows []labelled.Row, all []labelled.Sample, terms map[string]string) []match.Data {
+	out := []match.Data{}
+	at := 0
+	for _, m := range manifests {
+		d := match.Data{Name: nameOf(m)}
+		d.Terms = terms[filepath.Base(filepath.Dir(m))]
+		subjects := map[string]bool{}
+		for at < len(rows) && rows[at].Manifest == m {
+			if all[at].Problem == "" {
+				d.Photos++
+				subjects[rows[at].Subject] = true
+			}
+			at++
+		}
+		d.Subjects = len(subjects)
+		out = append(out, d)
+	}
+	return out
+}
+
+// checkThere makes sure that all photos of a manifest exist, before hours are spent on the others.
+func checkThere(rows []labelled.Row) error {
+	var missing int
+	var first labelled.Row
+	for _, r := range rows {
+		if _, err := os.Stat(r.Path); errors.Is(err, os.ErrNotExist) {
+			if missing == 0 {
+				first = r
+			}
+			missing++
+		}
+	}
+	if missing > 0 {
+		return fmt.Errorf("manifest %s, line %d: there is no %s (%d of its photos are missing): paths are relative to the manifest", first.Manifest, first.Line, first.Path, missing)
+	}
+	return nil
 }

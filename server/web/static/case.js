@@ -2,8 +2,9 @@
 // what is stored.
 import { call } from './api.js';
 import { byId, el, Task } from './dom.js';
-import { age, today } from './facts.js';
+import { age, ageAt, today } from './facts.js';
 import { drawFaces, faceName } from './faces.js';
+import { timeline } from './timeline.js';
 
 const page = byId('case');
 let busy = false;
@@ -35,6 +36,19 @@ function show(c, photo) {
   }
 }
 
+// showAges draws the photos that show the child along the child's age, where there are several.
+function showAges(c) {
+  const shown = (c.photos ?? []).flatMap(p => p.faces.filter(f => f.id === p.subject).map(f =>
+    ({ of: 'case', photo: p.id, face: f.id, taken: p.taken, quality: f.quality, searchable: f.searchable, ...ageAt(c.born, p.taken, f) })));
+  byId('all').hidden = shown.filter(s => s.searchable).length < 2;
+  if (shown.length < 2) return;
+  byId('ages').replaceChildren(timeline(shown, {
+    lanes: { case: 'Photos by the child’s age' },
+    picture: s => `/api/v1/faces/${encodeURIComponent(s.face)}/chip?size=112`,
+  }));
+  byId('ages').hidden = false;
+}
+
 for (const form of page.querySelectorAll('[data-taken]')) {
   form.addEventListener('submit', e => {
     e.preventDefault();
@@ -49,6 +63,7 @@ function load() {
     const now = page.querySelector('[data-now]');
     if (now) now.textContent = age(c.born, today());
     for (const photo of c.photos ?? []) show(c, photo);
+    showAges(c);
   }, load);
 }
 load();

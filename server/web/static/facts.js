@@ -26,6 +26,35 @@ export function age(born, at) {
   return least === most ? `${least}` : `${least} to ${most}`;
 }
 
+// decimal is a date of the calendar in years: 2009.5 is the middle of 2009.
+function decimal(date) {
+  const [y, m, d] = date.split('-').map(Number);
+  return y + (m - 1) / 12 + (d - 1) / 365.25;
+}
+
+// ageAt is how old a child is in a photo, as far as it is known, in the words of the API's Sighting. It goes by the dates
+// where they say more than the child's looks, as the server does (finder.ageAt).
+export function ageAt(born, taken, face) {
+  const looks = { age: face.age, age_sd: face.age_sd, age_by: 'looks' };
+  const from = born?.from || born?.to, to = born?.to || from;
+  if (!from || !taken) return looks;
+  const least = decimal(first(taken)) - decimal(last(to)), most = decimal(last(taken)) - decimal(first(from));
+  if (most < 0 || least > 110) return looks; // one of the dates is wrong
+  const young = Math.max(0, least), sd = (most - young) / Math.sqrt(12);
+  return sd > face.age_sd ? looks : { age: (young + most) / 2, age_sd: sd, age_by: 'dates' };
+}
+
+// aged is the age in a photo (the API's Sighting) in words: "aged 6", "looks 6 to 12".
+export function aged({ age, age_sd: sd = 0, age_by: by }) {
+  if (age === undefined) return 'age unknown';
+  if (by === 'looks') return `looks ${Math.round(Math.max(0, age - sd))} to ${Math.round(age + sd)}`;
+  if (sd >= 0.6) return `aged about ${Math.round(age)}`;
+  return age < 1 ? 'aged under 1' : `aged ${Math.floor(age)}`;
+}
+
+// sighting is what is known of when a photo was taken, in words.
+export const sighting = s => `${s.taken ? `taken ${s.taken}` : 'date unknown'}, ${aged(s)}`;
+
 // looks is an estimated age in words.
 export function looks(years) {
   const n = Math.round(years);
@@ -36,7 +65,7 @@ export const ageInShort = years => years < 1 ? 'under 1' : `about ${Math.round(y
 
 export const names = c => c.names?.length ? c.names.join(' · ') : 'Name unknown';
 
-const title = s => s && s[0].toUpperCase() + s.slice(1);
+export const title = s => s && s[0].toUpperCase() + s.slice(1);
 
 // facts lists what helps to tell whether a case is the child.
 export function facts(c) {

@@ -1,11 +1,13 @@
 // The search page: a photo goes in, its faces are shown, one of them searches, candidates come out.
 import { call, send } from './api.js';
 import { byId, el, Task } from './dom.js';
-import { age, facts, heading, looks } from './facts.js';
+import { aged, facts, heading, sighting, title } from './facts.js';
 import { cut, drawFaces, mark, shows } from './faces.js';
+import { said, why } from './evidence.js';
 
 const form = byId('narrow'), input = byId('file'), drop = byId('drop'), frame = byId('photo-frame');
 const progress = byId('progress'), list = byId('candidates'), more = byId('more'), which = byId('which');
+const about = byId('about');
 const most = Number(input.dataset.most);
 
 const task = new Task(byId('status'), byId('problem'), busy => {
@@ -14,17 +16,19 @@ const task = new Task(byId('status'), byId('problem'), busy => {
   if (!busy) progress.hidden = true;
 });
 
-// What is being searched: a picked file or an enrolled face; img shows it; search is the server's answer; face is the
-// place of the face that searches; crop is its picture.
+// What is being searched: a picked file, or what is enrolled ({ face } or { case }); img shows the file; search is the
+// server's answer; face is the place of the face that searches; crop is its picture.
 let probe = null;
 
-// query is what the form narrows the search by.
+// query is what the form narrows the search by, and what it knows of the child in the photo.
 function query() {
   const data = new FormData(form), q = new URLSearchParams();
-  for (const k of ['gallery', 'sex', 'born_from', 'born_to', 'words']) {
+  for (const k of ['gallery', 'sex', 'born_from', 'born_to', 'words', 'child_sex', 'child_age', 'taken', 'records']) {
     const v = data.get(k)?.trim();
     if (v) q.set(k, v);
   }
+  // To the server 0 is no age at all; who is not one yet is half a year old, give or take.
+  if (Number(q.get('child_age') ?? 1) === 0) q.set('child_age', '0.5');
   if (data.has('closed')) q.set('status', 'open,closed');
   return q;
 }
@@ -42,6 +46,9 @@ function clear() {
 
 function pickFile(file) {
   clear();
+  // What was said of the child in the photo before must not count for this one.
+  if (probe?.search) for (const field of about.elements) field.value = '';
+  about.hidden = about.disabled = false;
   history.replaceState(null, '', '/');
   probe = { file, face: null };
   byId('drop-text').textContent = 'Choose another photo';
@@ -64,12 +71,24 @@ function pickFile(file) {
   start(probe);
 }
 
-function pickEnrolled(id) {
+function pickEnrolled(enrolled) {
   clear();
-  probe = { enrolled: id, face: null, crop: chip(id) };
+  probe = { enrolled, face: null };
+  about.hidden = about.disabled = true; // the record says what is known
   byId('probe').hidden = false;
-  frame.append(el('img', { alt: 'The face that searches', src: probe.crop }));
+  if (enrolled.face) frame.append(el('img', { alt: 'The face that searches', src: chip(enrolled.face) }));
   start(probe);
+}
+
+// drawCase shows which photos of a case search.
+function drawCase(p, got) {
+  const mine = got.candidates[0]?.sightings.filter(s => s.of === 'probe') ?? [];
+  if (mine.length > 0) {
+    frame.replaceChildren(el('div', { className: 'chips' }, ...mine.map(s =>
+      el('img', { src: chip(s.face, 112), width: 112, height: 112, alt: title(sighting(s)), title: title(sighting(s)) }))));
+  }
+  byId('probe-caption').replaceChildren(mine.length > 1 ? `${mine.length} photos of ` : 'The photos of ',
+    el('a', { href: `/cases/${encodeURIComponent(p.enrolled.case)}` }, 'this case'), ' search together.');
 }
 
 // start makes the search. It also makes it anew where the server has forgotten it; a face chosen before stays chosen.
@@ -79,7 +98,7 @@ function start(p) {
   if (p.file && p.face !== null) q.set('face', p.face);
   task.run(p.file ? 'Sending the photo…' : 'Searching…', async signal => {
     const got = p.file ? await upload(`/searches?${q}`, p.file, signal)
-      : await call('POST', `/searches?${q}`, { body: { face: p.enrolled }, signal });
+      : await call('POST', `/searches?${q}`, { body: p.enrolled, signal });
     const changed = query().toString() !== asked; // while the photo was on its way
     if (!changed) form.elements.gallery.value = got.gallery;
     await accept(p, got, signal, { jump: true });
@@ -131,6 +150,7 @@ async function accept(p, got, signal, { jump, cursor }) {
     which.hidden = !several;
     byId('probe-caption').textContent = ok ? '' : 'This browser cannot show the photo. Its faces are listed instead.';
   }
+  if (p.enrolled?.case && !cursor) drawCase(p, got);
   if (got.face === undefined) { // no face searches yet: the server says why
     if (got.photo.needs !== 'choose_subject') return task.fail(got.message);
     task.say(got.message);
@@ -144,7 +164,7 @@ async function accept(p, got, signal, { jump, cursor }) {
   const n = list.childElementCount;
   byId('results-title').textContent = n ? 'Candidates' : 'No candidates';
   task.say(n === 0 ? `No case of a ${got.gallery} child matches what was asked. Widen the search, or compare with the other children.`
-    : `${n} ${got.gallery} child${n === 1 ? '' : 'ren'}, strongest likeness first${got.next ? '; there are more' : ''}.`);
+    : `${n} ${got.gallery} child${n === 1 ? '' : 'ren'}, strongest first${got.next ? '; there are more' : ''}.`);
   if (jump) jumpTo(byId('results-title'));
 }
 
@@ -176,35 +196,28 @@ function narrow() {
   load(probe);
 }
 
-const chip = id => `/api/v1/faces/${encodeURIComponent(id)}/chip?size=224`;
+const chip = (id, size = 224) => `/api/v1/faces/${encodeURIComponent(id)}/chip?size=${size}`;
 
 function candidate(p, c) {
-  const mine = p.search.photo?.faces[p.face];
-  const taken = p.search.photo?.taken;
-  const then = age(c.case.born, c.photo.taken);
+  const { probe: mine, reference: theirs } = c.pair;
+  const caption = (name, s) => el('figcaption', {}, name,
+    el('span', {}, title(aged(s))), el('span', {}, s.taken ? `Taken ${s.taken}` : 'Date unknown'));
+  const picture = s => s.face ? chip(s.face, 112) : p.crop;
+  const lanes = { probe: p.file ? 'Your photo' : p.enrolled.case ? 'The case that searches' : 'The face that searches', case: 'On record' };
+  const mineAt = mine.face ? chip(mine.face) : p.crop;
   return el('li', {},
     heading(c.case, el('span', { className: 'rank', 'aria-label': `Rank ${c.rank}` }, `${c.rank}.`)),
     el('div', { className: 'pair' },
       el('figure', {},
-        p.crop ? el('img', { src: p.crop, alt: 'The face that searches' })
+        mineAt ? el('img', { src: mineAt, alt: 'The face that searches' })
           : el('div', { className: 'blank' }, `Face ${p.face + 1} of your photo`),
-        el('figcaption', {}, p.file ? 'Your photo' : 'The face that searches',
-          mine ? el('span', {}, `Looks ${looks(mine.age)}`) : null,
-          taken ? el('span', {}, `Taken ${taken}`) : null)),
+        caption(p.file ? 'Your photo' : 'The face that searches', mine)),
       el('figure', {},
         el('img', { src: chip(c.face.id), alt: 'The face on record', loading: 'lazy', width: 224, height: 224 }),
-        el('figcaption', {}, 'On record',
-          el('span', {}, `Looks ${looks(c.face.age)}`),
-          el('span', {}, c.photo.taken ? `Taken ${c.photo.taken}${then ? `, aged ${then}` : ''}` : 'Date of the photo unknown')))),
-    likeness(c.score),
-    facts(c.case));
-}
-
-function likeness(score) {
-  const fill = el('i');
-  fill.style.width = `${100 * Math.min(1, Math.max(0, score))}%`;
-  return el('p', { className: 'likeness' }, 'Likeness ', el('b', {}, score.toFixed(2)),
-    el('span', { className: 'bar', 'aria-hidden': 'true' }, fill));
+        caption('On record', theirs))),
+    said(c),
+    facts(c.case),
+    why(c, { lanes, picture }));
 }
 
 input.addEventListener('change', () => {
@@ -229,5 +242,6 @@ addEventListener('drop', e => {
   pickFile(file);
 });
 
-const enrolled = new URLSearchParams(location.search).get('face');
-if (enrolled) pickEnrolled(enrolled);
+const asked = new URLSearchParams(location.search);
+if (asked.has('case')) pickEnrolled({ case: asked.get('case') });
+else if (asked.has('face')) pickEnrolled({ face: asked.get('face') });

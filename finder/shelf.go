@@ -1,0 +1,68 @@
+package finder
+
+import (
+	"sync"
+
+	"homeward/match"
+	"homeward/registry"
+)
+
+// shelf holds, beside the index, what comparing a case in full takes: all its faces with their ages, and what is written
+// about it.
+type shelf struct {
+	mu    sync.RWMutex
+	cases map[registry.CaseID]*enrolled
+}
+
+// enrolled is a case as it is compared. It does not change.
+type enrolled struct {
+	gallery  registry.Gallery
+	evidence *match.Evidence // nil where no face can be found
+	refs     []reference     // in the order that the evidence was given them
+	record   match.Record
+}
+
+// reference is one face of an enrolled case.
+type reference struct {
+	face    registry.FaceID
+	photo   registry.PhotoID
+	taken   registry.Date
+	age     match.Age
+	dated   bool // age comes from dates, and not from looks
+	quality float64
+	vector  []float32
+}
+
+func newShelf() *shelf { return &shelf{cases: make(map[registry.CaseID]*enrolled)} }
+
+func (s *shelf) put(id registry.CaseID, e *enrolled) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cases[id] = e
+}
+
+func (s *shelf) remove(id registry.CaseID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.cases, id)
+}
+
+func (s *shelf) get(id registry.CaseID) *enrolled {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.cases[id]
+}
+
+func (f *Finder) newEnrolled(c registry.Case, refs []registry.Reference) *enrolled {
+	e := &enrolled{gallery: c.Gallery, record: record(c)}
+	faces := make([]match.Face, len(refs))
+	for i, r := range refs {
+		looks := f.metric.LooksLike(float64(r.AgeYears), float64(r.AgeSD))
+		age, dated := ageAt(e.record.Born, span(r.Taken, r.Taken), looks)
+		e.refs = append(e.refs, reference{face: r.Face, photo: r.Photo, taken: r.Taken, age: age, dated: dated, quality: float64(r.Quality), vector: r.Template})
+		faces[i] = match.Face{Template: r.Template, Age: age, Quality: float64(r.Quality)}
+		e.record.Sights = append(e.record.Sights, match.Sight{Taken: span(r.Taken, r.Taken), Looks: looks})
+	}
+	e.evidence = f.metric.Evidence(faces)
+	return e
+}

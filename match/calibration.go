@@ -1,0 +1,189 @@
+package match
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Calibration makes of the model's raw score a log-likelihood ratio that means what it says, at these ages: young faces
+// resemble one another more, so that the same raw score means less between two of them, and more across many years. It is
+// a logistic regression (Brümmer & du Preez 2006) with a slope and an offset that depend on the ages, on the worse quality and
+// on how many photos there are:
+//
+//	log-LR = raw·(w₀ + w₁·youth + w₂·gap + w₃·poor + w₄·photos) + w₅ + w₆·youth + w₇·gap + w₈·poor + w₉·photos
+//
+// The slope is kept positive, so that at given ages more likeness never counts for less.
+type Calibration struct {
+	Weights []float64 `json:"weights"` // ten
+	// Most bounds what is claimed: with n comparisons of different children in the data, nothing rarer than 1 in n was seen.
+	Most float64 `json:"most"`
+}
+
+const (
+	conditionCount     = 5 // with the constant
+	calibrationWeights = 2 * conditionCount
+	leastSlope         = 0.02
+	// youthYears is the age at which youth has fallen to 1/e.
+	youthYears = 8
+	// unknownYouth stands for a face of unknown age.
+	unknownYouth = 0.2
+	// longGap is the gap, in years, beyond which more makes no difference to the calibration.
+	longGap = 20
+)
+
+func (c Calibration) check() error {
+	if len(c.Weights) != calibrationWeights || !(c.Most > 0) {
+		return errors.New("its calibration is not ten weights and a bound")
+	}
+	for _, w := range c.Weights {
+		if math.IsNaN(w) || math.IsInf(w, 0) {
+			return errors.New("its calibration is not finite")
+		}
+	}
+	return nil
+}
+
+// Conditions are what a raw score's worth depends on.
+type Conditions struct {
+	Youth float64 // 1 for two newborn children, near 0 for two adults
+	Gap   float64 // 0 for one age, 1 for longGap years and more
+	Poor  float64 // 0 for faces of the best quality, 1 where one of them is hopeless
+	// Photos is the log₂ of how many photos years apart there are, over both sides: 0 for two single faces.
+	Photos float64
+}
+
+func (c Conditions) terms() [conditionCount]float64 {
+	return [conditionCount]float64{1, c.Youth, c.Gap, c.Poor, c.Photos}
+}
+
+// conditions are those of two sets of faces; the gap is that of the two nearest in age.
+func conditions(a, b *Evidence) Conditions {
+	gap := math.Inf(1)
+	for i := range a.faces {
+		for j := range b.faces {
+			gap = min(gap, yearsApart(a.faces[i].Age, b.faces[j].Age))
+		}
+	}
+	return Conditions{
+		Youth: (a.youth + b.youth) / 2, Gap: min(gap/longGap, 1),
+		Poor: 1 - min(a.quality, b.quality), Photos: math.Log2(a.photos * b.photos),
+	}
+}
+
+// yearsApart is the gap between two ages; half of longGap where one is not known.
+func yearsApart(a, b Age) float64 {
+	if !a.Known || !b.Known {
+		return longGap / 2
+	}
+	return math.Abs(a.Years - b.Years)
+}
+
+func youth(a Age) float64 {
+	if !a.Known {
+		return unknownYouth
+	}
+	return math.Exp(-max(a.Years, 0) / youthYears)
+}
+
+func (c Calibration) apply(raw float64, at Conditions) float64 {
+	var slope, offset float64
+	for k, t := range at.terms() {
+		slope += c.Weights[k] * t
+		offset += c.Weights[conditionCount+k] * t
+	}
+	return raw*max(slope, leastSlope) + offset
+}
+
+// trial is a comparison of which the truth is known.
+type trial struct {
+	raw    float64
+	at     Conditions
+	mated  bool
+	weight float64
+}
+
+// fitCalibration fits the weights so that the mean cost of believing the log-LR is least, mated and non-mated trials counting
+// alike in all. A small penalty on what depends on the ages keeps it at the plain calibration where the data say nothing.
+//
+// strangers is how many pairs of different people there are: comparisons of the same two people are no news, and nothing rarer
+// than one in so many was seen.
+func fitCalibration(trials []trial, strangers float64) (Calibration, error) {
+	var total [2]float64
+	var count [2]int
+	for _, t := range trials {
+		total[side(t.mated)] += t.weight
+		count[side(t.mated)]++
+	}
+	if count[0] < 100 || count[1] < 30 {
+		return Calibration{}, fmt.Errorf("a calibration takes at least 30 mated and 100 non-mated comparisons, there are %d and %d", count[1], count[0])
+	}
+	const penalty = 1e-3
+	w := mat.NewVecDense(calibrationWeights, nil)
+	w.SetVec(0, 1)
+	// Scores differ in size from those of another metric by tens: the regression is done on scores of size 1.
+	var size float64
+	for _, t := range trials {
+		size += math.Abs(t.raw) / float64(len(trials))
+	}
+	size = max(size, 1e-9)
+	x := mat.NewVecDense(calibrationWeights, nil)
+	for range 100 {
+		gradient := mat.NewVecDense(calibrationWeights, nil)
+		hessian := mat.NewSymDense(calibrationWeights, nil)
+		for k := range calibrationWeights {
+			if k != 0 && k != conditionCount {
+				gradient.SetVec(k, penalty*w.AtVec(k))
+				hessian.SetSym(k, k, penalty)
+			}
+			hessian.SetSym(k, k, hessian.At(k, k)+1e-9)
+		}
+		for _, t := range trials {
+			r := t.raw / size
+			for k, v := range t.at.terms() {
+				x.SetVec(k, r*v)
+				x.SetVec(conditionCount+k, v)
+			}
+			p := 1 / (1 + math.Exp(-mat.Dot(w, x)))
+			want := 0.0
+			if t.mated {
+				want = 1
+			}
+			weight := t.weight / (2 * total[side(t.mated)])
+			gradient.AddScaledVec(gradient, weight*(p-want), x)
+			hessian.SymRankOne(hessian, weight*p*(1-p), x)
+		}
+		var step mat.VecDense
+		var chol mat.Cholesky
+		if !chol.Factorize(hessian) || chol.SolveVecTo(&step, gradient) != nil {
+			return Calibration{}, errors.New("the calibration cannot be fitted: do mated and non-mated scores differ at all?")
+		}
+		// A step is at most this long: far from the answer the quadratic model of the cost is no guide.
+		if n := mat.Norm(&step, 2); n > 2 {
+			step.ScaleVec(2/n, &step)
+		}
+		w.SubVec(w, &step)
+		if mat.Norm(&step, 2) < 1e-8 {
+			break
+		}
+	}
+	out := Calibration{Weights: make([]float64, calibrationWeights)}
+	for k := range out.Weights {
+		out.Weights[k] = w.AtVec(k)
+		if k < conditionCount {
+			out.Weights[k] /= size
+		}
+	}
+	// The rule of three: what was not seen in n comparisons happens in at most 3 of n.
+	out.Most = math.Log(max(strangers/3, 2))
+	return out, out.check()
+}
+
+func side(mated bool) int {
+	if mated {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,162 @@
+package match
+
+import (
+	"fmt"
+	"math"
+)
+
+// Span is a time that is known to lie between two moments, in years of the calendar: 2009.5 is the middle of 2009. The zero
+// Span is unknown.
+type Span struct{ From, To float64 }
+
+// Known says whether anything is known.
+func (s Span) Known() bool { return s != Span{} }
+
+func (s Span) middle() float64 { return (s.From + s.To) / 2 }
+
+// Sight is a photo of the child with a date: how old the child looked, and when.
+type Sight struct {
+	Taken Span
+	Looks Age
+}
+
+// Record is what is written about a child, beside the faces.
+type Record struct {
+	Sex     string // "female", "male" or "" where unknown
+	Born    Span
+	Missing bool // or found
+	Event   Span // when the child disappeared, or was found
+	Sights  []Sight
+}
+
+// Factor is one fact's part in the plausibility.
+type Factor struct {
+	Fact  string // "sex", "birth", "order": stable codes
+	LogLR float64
+	Text  string // why, for people
+}
+
+// Plausibility is what the records say, as a likelihood ratio apart from the faces'.
+type Plausibility struct {
+	LogLR   float64
+	Factors []Factor
+}
+
+// Records are often wrong: dates are guessed, remembered in another calendar, or changed by who took the child. These
+// figures say how often, and are set rather than measured: they are on the careful side, so that no fact by itself can
+// outweigh a strong likeness. Reunions, once there are some hundred, can replace them.
+const (
+	wrongSex     = 0.02 // of records
+	wrongBirth   = 0.15 // of recorded dates of birth are off by more than their precision
+	wrongBirthSD = 4    // years, by which those are off
+	rightBirthSD = 0.4  // years, by which the others are
+	wrongOrder   = 0.02 // of pairs in which a date contradicts all others
+	// birthSpan is how many years the births of a registry's children are spread over.
+	birthSpan = 30
+	// Bounds on what dates of birth can say.
+	leastBirth, mostBirth = 0.005, 20
+)
+
+// Compare weighs what two records say about being of one child. What is unknown says nothing.
+func (r Record) Compare(o Record) Plausibility {
+	var p Plausibility
+	add := func(fact string, ratio float64, text string) {
+		f := Factor{fact, math.Log(ratio), text}
+		p.Factors = append(p.Factors, f)
+		p.LogLR += f.LogLR
+	}
+	if r.Sex != "" && o.Sex != "" {
+		agree := (1-wrongSex)*(1-wrongSex) + wrongSex*wrongSex
+		if r.Sex == o.Sex {
+			add("sex", agree/0.5, "Both are recorded as "+r.Sex+".")
+		} else {
+			add("sex", (1-agree)/0.5, "One is recorded as female, the other as male.")
+		}
+	}
+	if a, b := r.birth(), o.birth(); a.known && b.known {
+		ratio := min(max(birthSpan*density(a, b), leastBirth), mostBirth)
+		off := math.Abs(a.year - b.year)
+		by := "Their dates of birth"
+		if !a.recorded || !b.recorded {
+			by = "Dates of birth, in part estimated from how old the child looks,"
+		}
+		text := by + " agree."
+		if off >= 1 {
+			text = fmt.Sprintf("%s are about %.0f years apart.", by, off)
+			if off < 1.5 {
+				text = by + " are about a year apart."
+			}
+		}
+		add("birth", ratio, text)
+	}
+	if text, no := impossible(r, o); no {
+		add("order", wrongOrder, text)
+	}
+	return p
+}
+
+// birth is a date of birth as far as it is known.
+type birth struct {
+	year, sd        float64
+	known, recorded bool
+}
+
+func (r Record) birth() birth {
+	if r.Born.Known() {
+		width := r.Born.To - r.Born.From
+		return birth{r.Born.middle(), width / math.Sqrt(12), true, true}
+	}
+	// The estimates of one child's photos err alike: their mean is no surer than one of them.
+	var year, sd, n float64
+	for _, s := range r.Sights {
+		if !s.Taken.Known() || !s.Looks.Known {
+			continue
+		}
+		width := s.Taken.To - s.Taken.From
+		year += s.Taken.middle() - s.Looks.Years
+		sd += math.Sqrt(s.Looks.SD*s.Looks.SD + width*width/12)
+		n++
+	}
+	if n == 0 {
+		return birth{}
+	}
+	return birth{year: year / n, sd: sd / n, known: true}
+}
+
+// density is how likely the difference of two dates of birth is if both are of one child, per year.
+func density(a, b birth) float64 {
+	type part struct{ share, sd float64 }
+	parts := func(x birth) []part {
+		if !x.recorded {
+			return []part{{1, x.sd}}
+		}
+		return []part{{1 - wrongBirth, math.Hypot(x.sd, rightBirthSD)}, {wrongBirth, math.Hypot(x.sd, wrongBirthSD)}}
+	}
+	var sum float64
+	off := a.year - b.year
+	for _, p := range parts(a) {
+		for _, q := range parts(b) {
+			v := p.sd*p.sd + q.sd*q.sd
+			sum += p.share * q.share * math.Exp(-off*off/(2*v)) / math.Sqrt(2*math.Pi*v)
+		}
+	}
+	return sum
+}
+
+// impossible says what cannot be, if all dates are right.
+func impossible(a, b Record) (text string, no bool) {
+	missing, found := a, b
+	if !a.Missing {
+		missing, found = b, a
+	}
+	if !missing.Missing || found.Missing || !found.Event.Known() {
+		return "", false
+	}
+	switch {
+	case missing.Born.Known() && found.Event.To < missing.Born.From:
+		return "By the dates, the child was found before the missing child was born.", true
+	case missing.Event.Known() && found.Event.To < missing.Event.From:
+		return "By the dates, the child was found before the missing child disappeared.", true
+	}
+	return "", false
+}
