@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"sync"
 )
 
@@ -118,17 +117,6 @@ func (s *set) drawShare(searches []search, hit func(search) bool) []float64 {
 			}
 		}
 		out[b] = ratio(some, all)
-	})
-	return out
-}
-
-// drawFNIR is FNIR in each resample, with the threshold that the resample gives.
-func (s *set) drawFNIR(searches []search, fpir float64) []float64 {
-	out := s.newDraws()
-	ordered := slices.Clone(searches)
-	byOther(ordered)
-	s.eachResample(func(b int, times []uint16) {
-		out[b] = fnir(ordered, fpir, func(q search) int { return int(times[s.traits[q.probe].subject]) })
 	})
 	return out
 }

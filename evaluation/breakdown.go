@@ -8,7 +8,7 @@ type class struct {
 	From float64 // inclusive; it ends where the next begins
 }
 
-// ageClasses are for the younger photo of a pair, gapClasses for the years between both.
+// ageClasses are for the younger photo of a pair, gapClasses for the years between both. Searches are broken down by them too.
 var (
 	ageClasses = []class{{"0-2", 0}, {"3-5", 3}, {"6-8", 6}, {"9-12", 9}, {"13-17", 13}, {"18+", 18}}
 	gapClasses = []class{{"0-1", 0}, {"2-4", 2}, {"5-9", 5}, {"10-19", 10}, {"20+", 20}}

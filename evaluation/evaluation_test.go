@@ -221,7 +221,6 @@ func TestThresholdConvention(t *testing.T) {
 }
 
 func TestOpenSetByHand(t *testing.T) {
-	one := func(search) int { return 1 }
 	// Ten searches: somebody else scores 1..10, the subject 9.5 at rank 1 but where told otherwise.
 	searches := func(change func(n int, q *search)) (out []search) {
 		for n := 1; n <= 10; n++ {
@@ -231,7 +230,6 @@ func TestOpenSetByHand(t *testing.T) {
 			}
 			out = append(out, q)
 		}
-		byOther(out)
 		return out
 	}
 	tests := []struct {
@@ -256,7 +254,9 @@ func TestOpenSetByHand(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := fnir(searches(test.change), test.fpir, one); !same64(got, test.want) {
+			var s set
+			all := searches(test.change)
+			if got := s.fnir(all, s.openThresholds(all, []float64{test.fpir})[0]).Value; !same64(got, test.want) {
 				t.Errorf("FNIR %v, want %v", got, test.want)
 			}
 		})
@@ -401,6 +401,8 @@ func bruteTAR(mated, nonMated []float64, oneIn int) float64 {
 
 // bruteSearch is how a search ended; rank 0 is never.
 type bruteSearch struct {
+	probe       int   // its place
+	mates       []int // the subject's photos in the gallery, with a face or without
 	searched    bool
 	rank, crowd int // crowd is the rank with distractors
 	own, other  float64
@@ -436,23 +438,25 @@ func (b brute) searches(protocol string, distractors []int) (out []bruteSearch) 
 			continue
 		}
 		bySubject := map[string][]int{}
-		there := false
+		var mates []int
 		for j, q := range b.photos {
 			if gallery(i, j) {
 				if protocol == "young_to_old" && q.Subject == p.Subject && q.Age <= p.Age {
 					continue
 				}
-				there = there || q.Subject == p.Subject
+				if q.Subject == p.Subject {
+					mates = append(mates, j)
+				}
 				if q.Problem == "" {
 					bySubject[q.Subject] = append(bySubject[q.Subject], j)
 				}
 			}
 		}
-		if !there {
+		if mates == nil {
 			continue
 		}
 		if p.Problem != "" {
-			out = append(out, bruteSearch{})
+			out = append(out, bruteSearch{probe: i, mates: mates})
 			continue
 		}
 		score := func(of []int) float64 {
@@ -465,7 +469,7 @@ func (b brute) searches(protocol string, distractors []int) (out []bruteSearch) 
 			}
 			return best
 		}
-		q := bruteSearch{searched: true, other: math.Inf(-1)}
+		q := bruteSearch{probe: i, mates: mates, searched: true, other: math.Inf(-1)}
 		for subject, of := range bySubject {
 			if subject != p.Subject {
 				q.other = max(q.other, score(of))
@@ -490,8 +494,8 @@ func (b brute) searches(protocol string, distractors []int) (out []bruteSearch) 
 	return out
 }
 
-// bruteFNIR tries thresholds from the lowest up.
-func bruteFNIR(searches []bruteSearch, oneIn int) float64 {
+// bruteFNIR is the FNIR of some of the searches, with the threshold of all: it tries them from the lowest up.
+func bruteFNIR(searches, some []bruteSearch, oneIn int) float64 {
 	var others []float64
 	for _, q := range searches {
 		if q.searched {
@@ -508,12 +512,14 @@ func bruteFNIR(searches []bruteSearch, oneIn int) float64 {
 			if q.searched && q.other > t {
 				returned++
 			}
+		}
+		for _, q := range some {
 			if q.rank == 0 || q.rank > 20 || q.own <= t {
 				missed++
 			}
 		}
 		if returned <= len(others)/oneIn {
-			return float64(missed) / float64(len(searches))
+			return ratio(missed, len(some))
 		}
 	}
 	return math.NaN()
@@ -545,6 +551,82 @@ func (b brute) rows(threshold float64, class func(p, q Photo) int, n int) (out [
 	return out
 }
 
+// from is the class of the years, of classes that begin at the edges; -1 for unknown ones.
+func from(years float64, edges ...float64) int {
+	if years < 0 {
+		return -1
+	}
+	return sort.Search(len(edges), func(i int) bool { return years < edges[i] })
+}
+
+// classes are a search's by age, gap and looks, -1 where they are not known.
+func (b brute) classes(protocol string, q bruteSearch) (age, gap, looks int) {
+	faces := slices.DeleteFunc(slices.Clone(q.mates), func(j int) bool { return b.photos[j].Problem != "" })
+	if len(faces) == 0 {
+		faces = q.mates
+	}
+	probe := b.photos[q.probe]
+	of, nearest := []Photo{probe}, -1.
+	if protocol == "adult_to_child_cases" {
+		of = nil
+	}
+	for _, j := range faces {
+		p := b.photos[j]
+		if protocol == "adult_to_child_cases" {
+			of = append(of, p)
+		}
+		if away := math.Abs(p.Age - probe.Age); p.Age >= 0 && probe.Age >= 0 && (nearest < 0 || away < nearest) {
+			nearest = away
+		}
+	}
+	oldest, looked := -1., -1.
+	for _, p := range of {
+		oldest = max(oldest, p.Age)
+		if p.Problem == "" && p.Looks > 0 {
+			looked = max(looked, p.Looks)
+		}
+	}
+	return from(oldest, 3, 6, 9, 13, 18), from(nearest, 2, 5, 10, 20), from(looked, 3, 6, 9, 13, 18)
+}
+
+func checkSearchRows(t *rapid.T, b brute, protocol string, f *Identification, searches []bruteSearch) {
+	t.Helper()
+	dated := slices.ContainsFunc(b.photos, func(p Photo) bool { return p.Age >= 0 })
+	for n, rows := range [][]SearchRow{f.ByAge, f.ByGap, f.ByLooks} {
+		if want := map[bool]int{false: 0, true: []int{6, 5, 6}[n]}[dated == (n < 2)]; len(rows) != want {
+			t.Fatalf("%s: %d rows of breakdown %d, want %d", protocol, len(rows), n, want)
+		}
+		for class, row := range rows {
+			var of []bruteSearch
+			for _, q := range searches {
+				age, gap, looks := b.classes(protocol, q)
+				if []int{age, gap, looks}[n] == class {
+					of = append(of, q)
+				}
+			}
+			if row.Probes != len(of) || len(row.FNIR) != len(f.FNIR) {
+				t.Fatalf("%s: row %+v, want %d probes", protocol, row, len(of))
+			}
+			for k, r := range Ranks() {
+				hits := 0
+				for _, q := range of {
+					if q.rank > 0 && q.rank <= r {
+						hits++
+					}
+				}
+				if want := ratio(hits, len(of)); !same64(row.Rank[k].Value, want) {
+					t.Fatalf("%s: row %s of breakdown %d: rank %d %v, want %v", protocol, row.Class, n, r, row.Rank[k].Value, want)
+				}
+			}
+			for i := range row.FNIR {
+				if want := bruteFNIR(searches, of, []int{100, 10}[i]); !same64(row.FNIR[i].FNIR.Value, want) {
+					t.Fatalf("%s: row %s of breakdown %d: FNIR %v, want %v", protocol, row.Class, n, row.FNIR[i].FNIR.Value, want)
+				}
+			}
+		}
+	}
+}
+
 func TestStreamingIsBruteForce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
@@ -555,6 +637,9 @@ func TestStreamingIsBruteForce(t *testing.T) {
 					photos[i].Side = []string{"young", "old", ""}[r.IntN(3)]
 				}
 			}
+		}
+		for i := range photos {
+			photos[i].Looks = max(0, float64(r.IntN(300))/10-1) // 0 is no estimate
 		}
 		all, distractors := photos, []int(nil)
 		for n := rapid.IntRange(0, 5).Draw(t, "distractors"); n > 0; n-- {
@@ -663,10 +748,11 @@ func TestStreamingIsBruteForce(t *testing.T) {
 					}
 				}
 				for i, oneIn := range []int{100, 10} {
-					if want := bruteFNIR(searches, oneIn); len(f.FNIR) > 0 && !same64(f.FNIR[i].FNIR.Value, want) {
+					if want := bruteFNIR(searches, searches, oneIn); len(f.FNIR) > 0 && !same64(f.FNIR[i].FNIR.Value, want) {
 						t.Fatalf("%s: FNIR at FPIR 1 in %d is %v, want %v", protocol, oneIn, f.FNIR[i].FNIR.Value, want)
 					}
 				}
+				checkSearchRows(t, b, protocol, f, searches)
 			}
 		}
 	})
@@ -822,6 +908,18 @@ func TestFolds(t *testing.T) {
 	}
 	if q := m.Identification["leave_one_out"]; !same64(q.Rank[0].Value, rank/probes) || q.Probes != int(probes) || q.WithDistractors.Distractors != 1 {
 		t.Errorf("rank 1 %+v, want %v", q.Rank[0], rank/probes)
+	}
+	for k, row := range m.Identification["leave_one_out"].ByAge {
+		var rank, probes float64
+		for _, f := range r.Folds {
+			if q := f.Comparers[0].Identification["leave_one_out"].ByAge[k]; q.Probes > 0 {
+				rank += q.Rank[0].Value * float64(q.Probes)
+				probes += float64(q.Probes)
+			}
+		}
+		if row.Class != ageClasses[k].Name || row.Probes != int(probes) || !same64(row.Rank[0].Value, rank/probes) {
+			t.Errorf("row %s: %d probes, rank 1 %v, want %v, %v", row.Class, row.Probes, row.Rank[0].Value, probes, rank/probes)
+		}
 	}
 	if len(r.WithoutFace) != r.Set.WithoutFace || len(r.HardestMated) != hardestCount {
 		t.Errorf("%d without a face listed, of %d; %d hardest", len(r.WithoutFace), r.Set.WithoutFace, len(r.HardestMated))

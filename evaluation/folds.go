@@ -34,7 +34,7 @@ func Folds(photos []Photo, k int) map[string]int {
 // without the photos of a fold (train is the places of all others but distractors), and evaluates them within the fold. fit
 // is called for one fold after another, and gives comparers of the same names for each.
 //
-// Every figure is the mean over folds: ranks and FNIR weighted by probes, TAR and Cllr plain, breakdowns by pairs; folds in which a figure is not resolved are
+// Every figure is the mean over folds: ranks and FNIR weighted by probes (in breakdowns by those of the row), TAR and Cllr plain, breakdowns of verification by pairs; folds in which a figure is not resolved are
 // left out of its mean. Counts are sums, galleries the mean. For intervals each fold's subjects are drawn anew within the fold, and the mean is
 // taken of each draw. Result.Folds keeps the folds.
 func RunFolds(ctx context.Context, photos []Photo, k int, fit func(ctx context.Context, fold int, train []int) ([]Comparer, error), o Options) (*Result, error) {
@@ -214,6 +214,9 @@ func joinIdentification(of []*Identification) *Identification {
 	for i, q := range of[0].FNIR {
 		out.FNIR = append(out.FNIR, OpenSet{q.FPIR, meanFigure(pick(of, func(f *Identification) Figure { return f.FNIR[i].FNIR }), weights)})
 	}
+	out.ByAge = joinSearchRows(pick(of, func(f *Identification) []SearchRow { return f.ByAge }))
+	out.ByGap = joinSearchRows(pick(of, func(f *Identification) []SearchRow { return f.ByGap }))
+	out.ByLooks = joinSearchRows(pick(of, func(f *Identification) []SearchRow { return f.ByLooks }))
 	if of[0].WithDistractors != nil {
 		c := &Crowded{Distractors: of[0].WithDistractors.Distractors}
 		for k := range c.Rank {

@@ -70,6 +70,7 @@ type section struct {
 	Name, Words string
 	Table       table
 	Chart       template.HTML
+	Within      *section // more about it, folded away
 }
 
 type table struct {
@@ -368,8 +369,91 @@ func (p *page) identification(r *Result) {
 			t.Rows = append(t.Rows, row)
 		}
 		s.Table, s.Chart = t, cmc.svg()
+		s.Within = searchesWithin(r, protocol, t.Heads)
 		p.Protocols = append(p.Protocols, s)
 	}
+}
+
+// mostCompared is of how many comparers a breakdown of searches can still be read.
+const mostCompared = 3
+
+// searchesWithin breaks a protocol down by age and gap, or by looks: of all comparers or, of many, the first and raw_fused.
+// It is nil where no probe is in any class. The columns are those of the protocol.
+func searchesWithin(r *Result, protocol string, heads []head) *section {
+	compared := r.Comparers
+	if len(compared) > mostCompared {
+		compared = compared[:1:1]
+		if m := r.Comparer("raw_fused"); m != nil && m != compared[0] {
+			compared = append(compared, m)
+		}
+	}
+	of := "the photo searched with"
+	if protocol == "adult_to_child_cases" {
+		of = "the child, in the nearest photo of the case"
+	}
+	out := &section{Name: "By age and by years between", Table: table{Corner: "Probes", Heads: heads}}
+	first := compared[0].Identification[protocol]
+	if first.ByAge != nil {
+		out.Words = fmt.Sprintf("The age is that of %s; the years between are those to the nearest photo of the same person in the gallery. %s of %s probes have such an age, and %s such years.",
+			of, thousands(probesIn(first.ByAge)), thousands(first.Probes), thousands(probesIn(first.ByGap)))
+	} else {
+		out.Name = "By looks"
+		if protocol == "adult_to_child_cases" {
+			of = "the child, in the photo of the case that looks oldest"
+		}
+		out.Words = fmt.Sprintf("No ages are known. Looks are the estimated age of %s; %s of %s probes have such an estimate.",
+			of, thousands(probesIn(first.ByLooks)), thousands(first.Probes))
+	}
+	out.Words += " Thresholds are those of all probes."
+	if len(compared) < len(r.Comparers) {
+		out.Words += " The other comparers are in the JSON."
+	}
+	for _, by := range []struct {
+		name string
+		rows func(*Identification) []SearchRow
+	}{
+		{"Aged %s", func(f *Identification) []SearchRow { return f.ByAge }},
+		{"%s years between", func(f *Identification) []SearchRow { return f.ByGap }},
+		{"Looks %s", func(f *Identification) []SearchRow { return f.ByLooks }},
+	} {
+		for k, class := range by.rows(first) {
+			if class.Probes == 0 {
+				continue
+			}
+			for i, m := range compared {
+				q := by.rows(m.Identification[protocol])[k]
+				row := tableRow{Name: m.Name, Under: true}
+				if i == 0 {
+					row = tableRow{Name: fmt.Sprintf(by.name, class.Class), Words: fmt.Sprintf("%s probes of %s, %s", thousands(class.Probes), people(class.Subjects), m.Name)}
+				}
+				for _, v := range q.Rank {
+					row.Cells = append(row.Cells, newCell(v))
+				}
+				for _, v := range q.FNIR {
+					row.Cells = append(row.Cells, newCell(v.FNIR))
+				}
+				out.Table.Rows = append(out.Table.Rows, row)
+			}
+		}
+	}
+	if len(out.Table.Rows) == 0 {
+		return nil
+	}
+	return out
+}
+
+func people(n int) string {
+	if n == 1 {
+		return "1 person"
+	}
+	return thousands(n) + " people"
+}
+
+func probesIn(rows []SearchRow) (n int) {
+	for _, r := range rows {
+		n += r.Probes
+	}
+	return n
 }
 
 func (p *page) breakdown(r *Result) {

@@ -45,6 +45,11 @@ type Identification struct {
 	GalleryWithoutFace int // subjects of the gallery in whose photos no face was found
 	// FNIR is the open-set figure for each of the options' FPIR; empty for protocols that have none.
 	FNIR []OpenSet
+	// ByAge are the probes by their age, and ByGap by the years between them and the nearest gallery photo of their subject. In
+	// adult_to_child_cases the age is the child's: that of the nearest photo of the case, which is the oldest, and of those with a face where
+	// there are any. Probes whose age, or gap, is not labelled are in no row. Both are nil where no photo of the set has a labelled age. ByLooks is
+	// then given: by the estimated age of the same photo, in cases of the one that looks oldest. Photos without a face have none.
+	ByAge, ByGap, ByLooks []SearchRow
 	// WithDistractors is the same with the distractors in the gallery, each a subject of its own; nil without distractors.
 	WithDistractors *Crowded
 }
@@ -59,12 +64,14 @@ type Crowded struct {
 
 // protocol is who is searched for, and where.
 type protocol struct {
-	probes  []int     // places in the set
-	isProbe []bool    // by place
-	gallery [][]int32 // for each subject, the places of its gallery photos with a face
-	in      []bool    // for each subject, whether it has gallery photos at all
-	fused   bool
-	openSet bool
+	probes   []int     // places in the set
+	isProbe  []bool    // by place
+	gallery  [][]int32 // for each subject, the places of its gallery photos with a face
+	faceless [][]int32 // and of those without
+	in       []bool    // for each subject, whether it has gallery photos at all
+	fused    bool
+	openSet  bool
+	placing  placing
 }
 
 // search is how one probe's search ended.
@@ -77,16 +84,25 @@ type search struct {
 	other     float32 // the best score of anybody else; -Inf where there is nobody
 }
 
+// without and with are the ranks without distractors and with them.
+func (q search) without() int32 { return q.rank }
+func (q search) with() int32    { return q.crowdRank }
+
 // never is the rank of a probe that cannot be found.
 const never = math.MaxInt32
 
 func (s *set) newProtocol(inGallery func(int) bool, isProbe func(int) bool) protocol {
-	p := protocol{gallery: make([][]int32, len(s.subjects)), in: make([]bool, len(s.subjects)), isProbe: make([]bool, len(s.traits))}
+	p := protocol{
+		gallery: make([][]int32, len(s.subjects)), faceless: make([][]int32, len(s.subjects)),
+		in: make([]bool, len(s.subjects)), isProbe: make([]bool, len(s.traits)),
+	}
 	for i, t := range s.traits {
 		if inGallery(i) {
 			p.in[t.subject] = true
 			if t.face {
 				p.gallery[t.subject] = append(p.gallery[t.subject], int32(i))
+			} else {
+				p.faceless[t.subject] = append(p.faceless[t.subject], int32(i))
 			}
 		}
 	}
@@ -160,34 +176,50 @@ func (s *set) identify(p *protocol, searches []search, fpir []float64) *Identifi
 		}
 	}
 	within := func(rank func(search) int32) (figures [rankCount]Figure, cmc []float64) {
-		share := func(r int) float64 {
-			n := 0
-			for _, q := range searches {
-				if int(rank(q)) <= r {
-					n++
-				}
-			}
-			return ratio(n, len(searches))
-		}
 		for k, r := range Ranks() {
-			figures[k] = newFigure(share(r), s.drawShare(searches, func(q search) bool { return int(rank(q)) <= r }))
+			figures[k] = s.rankShare(searches, r, rank)
 		}
 		for r := 1; r <= cmcRanks; r++ {
-			cmc = append(cmc, share(r))
+			cmc = append(cmc, shareWithin(searches, r, rank))
 		}
 		return figures, cmc
 	}
-	out.Rank, out.CMC = within(func(q search) int32 { return q.rank })
+	out.Rank, out.CMC = within(search.without)
 	if len(s.distractors) > 0 {
 		c := &Crowded{Distractors: len(s.distractors)}
-		c.Rank, c.CMC = within(func(q search) int32 { return q.crowdRank })
+		c.Rank, c.CMC = within(search.with)
 		for k := range c.Fall {
 			c.Fall[k] = out.Rank[k].Value - c.Rank[k].Value
 		}
 		out.WithDistractors = c
 	}
+	var thresholds []openThreshold
 	if p.openSet {
-		out.FNIR = s.openSet(searches, fpir)
+		thresholds = s.openThresholds(searches, fpir)
+		for _, t := range thresholds {
+			out.FNIR = append(out.FNIR, OpenSet{t.rate, s.fnir(searches, t)})
+		}
+	}
+	if s.aged {
+		out.ByAge = s.searchRows(searches, ageClasses, p.placing.byAge, thresholds)
+		out.ByGap = s.searchRows(searches, gapClasses, p.placing.byGap, thresholds)
+	} else {
+		out.ByLooks = s.searchRows(searches, ageClasses, p.placing.byLooks, thresholds)
 	}
 	return out
+}
+
+// shareWithin is the share of searches that end among the first r.
+func shareWithin(searches []search, r int, rank func(search) int32) float64 {
+	n := 0
+	for _, q := range searches {
+		if int(rank(q)) <= r {
+			n++
+		}
+	}
+	return ratio(n, len(searches))
+}
+
+func (s *set) rankShare(searches []search, r int, rank func(search) int32) Figure {
+	return newFigure(shareWithin(searches, r, rank), s.drawShare(searches, func(q search) bool { return int(rank(q)) <= r }))
 }

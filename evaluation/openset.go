@@ -17,16 +17,29 @@ type OpenSet struct {
 	FNIR Figure
 }
 
-func (s *set) openSet(searches []search, fpir []float64) []OpenSet {
+// openThreshold is where a protocol's searches return somebody who is not there with a rate: over all of them and in each resample, NaN
+// where that is not resolved.
+type openThreshold struct {
+	rate, at float64
+	draws    []float64
+}
+
+func (s *set) openThresholds(searches []search, fpir []float64) []openThreshold {
 	ordered := slices.Clone(searches)
 	byOther(ordered)
-	var out []OpenSet
+	var out []openThreshold
 	for _, rate := range fpir {
-		value := fnir(ordered, rate, func(search) int { return 1 })
-		out = append(out, OpenSet{rate, newFigure(value, s.drawFNIR(searches, rate))})
+		t := openThreshold{rate, thresholdAt(ordered, rate, once), s.newDraws()}
+		s.eachResample(func(b int, times []uint16) {
+			t.draws[b] = thresholdAt(ordered, rate, func(q search) int { return int(times[s.traits[q.probe].subject]) })
+		})
+		out = append(out, t)
 	}
 	return out
 }
+
+// once counts each search as one.
+func once(search) int { return 1 }
 
 // byOther puts the searches that score somebody else highest first.
 func byOther(searches []search) {
@@ -41,11 +54,10 @@ func byOther(searches []search) {
 	})
 }
 
-// fnir is FNIR at the rate, each search counting times its weight. Searches come ordered by byOther.
-func fnir(ordered []search, fpir float64, weight func(search) int) float64 {
-	searched, all := 0, 0
+// thresholdAt is the threshold at the rate, each search counting times its weight. Searches come ordered by byOther.
+func thresholdAt(ordered []search, fpir float64, weight func(search) int) float64 {
+	searched := 0
 	for _, q := range ordered {
-		all += weight(q)
 		if q.searched {
 			searched += weight(q)
 		}
@@ -54,21 +66,38 @@ func fnir(ordered []search, fpir float64, weight func(search) int) float64 {
 	if k < 1 {
 		return math.NaN()
 	}
-	threshold, seen := float32(math.Inf(-1)), 0
+	seen := 0
 	for _, q := range ordered {
 		if !q.searched {
 			continue
 		}
 		if seen += weight(q); seen > k {
-			threshold = q.other
-			break
+			return float64(q.other)
 		}
 	}
-	missed := 0
-	for _, q := range ordered {
-		if !(q.searched && q.rank <= openSetRank && q.mated > threshold) {
-			missed += weight(q)
+	return math.Inf(-1)
+}
+
+// fnir is FNIR of searches, all of the protocol's or some, at the protocol's threshold; in a resample, at the threshold that the resample gives.
+func (s *set) fnir(searches []search, t openThreshold) Figure {
+	draws := s.newDraws()
+	s.eachResample(func(b int, times []uint16) {
+		draws[b] = missed(searches, t.draws[b], func(q search) int { return int(times[s.traits[q.probe].subject]) })
+	})
+	return newFigure(missed(searches, t.at, once), draws)
+}
+
+// missed is the share of searches that do not return the probe's subject; NaN where the threshold is.
+func missed(searches []search, threshold float64, weight func(search) int) float64 {
+	if math.IsNaN(threshold) {
+		return math.NaN()
+	}
+	some, all := 0, 0
+	for _, q := range searches {
+		all += weight(q)
+		if !(q.searched && q.rank <= openSetRank && float64(q.mated) > threshold) {
+			some += weight(q)
 		}
 	}
-	return ratio(missed, all)
+	return ratio(some, all)
 }

@@ -7,7 +7,7 @@ type Photo struct {
 	Subject string
 	Age     float64 // labelled, years; negative where unknown
 	Side    string  // "young", "old" or ""
-	Looks   float64 // estimated age, years
+	Looks   float64 // estimated age, years; 0 or less where there is no estimate
 	Quality float64 // 0..1
 	Problem string  // why there is no face to compare; empty where there is one
 }

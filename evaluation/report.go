@@ -10,7 +10,7 @@ import (
 )
 
 // formatVersion changes when a name in the JSON does, or what it stands for.
-const formatVersion = 1
+const formatVersion = 2
 
 // WriteJSON writes everything but photos' paths. Names in it are fixed. An interval stands beside its figure as <name>_ci,
 // [low, high]; what cannot be given is null.
@@ -200,6 +200,12 @@ func (f *Identification) object(whole bool) object {
 	}
 	if whole {
 		out = append(out, member{"cmc", numbers(f.CMC)})
+		if f.ByAge != nil {
+			out = append(out, member{"by_age", searchRowObjects(f.ByAge)}, member{"by_gap", searchRowObjects(f.ByGap)})
+		}
+		if f.ByLooks != nil {
+			out = append(out, member{"by_looks", searchRowObjects(f.ByLooks)})
+		}
 	}
 	if c := f.WithDistractors; c != nil {
 		var with object
@@ -240,6 +246,21 @@ func rowObjects(rows []Row) []any {
 			{"years", r.Class}, {"mated", r.Mated}, {"non_mated", r.NonMated},
 			{"tar_far_1e-3_of_all", r.TAR}, {"far_realised", r.FAR}, {"cllr", r.Cllr},
 		})
+	}
+	return out
+}
+
+func searchRowObjects(rows []SearchRow) []any {
+	out := []any{}
+	for _, r := range rows {
+		o := object{{"band", r.Class}, {"probes", r.Probes}, {"subjects", r.Subjects}}
+		for k, rank := range Ranks() {
+			o = append(o, member{"rank" + strconv.Itoa(rank), r.Rank[k]})
+		}
+		for _, q := range r.FNIR {
+			o = append(o, member{"fnir_fpir_" + power(q.FPIR), q.FNIR})
+		}
+		out = append(out, o)
 	}
 	return out
 }

@@ -17,6 +17,7 @@ type set struct {
 	traits      []trait
 	subjects    []string
 	distractors []int // places in all, those with a face
+	aged        bool  // some photo that is no distractor has a labelled age, in this fold or another
 
 	nonMated       [bandCount]int
 	matedBySubject [bandCount][]int
@@ -109,8 +110,13 @@ func newSet(photos []Photo, places []int, o Options, stream uint64) (*set, error
 		}
 	}
 	slices.Sort(s.distractors)
+	// Folds of one set are broken down in one way.
+	s.aged = slices.ContainsFunc(labelledPlaces(photos, o.Distractors), func(place int) bool { return photos[place].Age >= 0 })
 	s.count()
 	s.protocols = s.newProtocols()
+	for p := range s.protocols {
+		s.protocols[p].placing = s.place(&s.protocols[p])
+	}
 	s.weigher = newWeigher(s.traits)
 	s.resample(o.Bootstrap, o.Seed, stream)
 	return s, nil
