@@ -1,6 +1,7 @@
 package match
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -8,7 +9,7 @@ import (
 // AgeModel says how old someone is who looks some age. Age estimators draw towards the middle and are often wrong; this
 // knows by how much.
 type AgeModel struct {
-	// Looks are estimated ages, rising; Years and SD are what people who look so are: their mean age and its spread.
+	// Looks are estimated ages, rising; Years and SD are what people who look so are: the middle of their ages and its spread.
 	Looks []float64 `json:"looks"`
 	Years []float64 `json:"years"`
 	SD    []float64 `json:"sd"`
@@ -52,25 +53,31 @@ func fitAgeModel(samples []Sample) AgeModel {
 	var m AgeModel
 	for _, looks := range []float64{1, 3, 5, 8, 11, 14, 18, 23, 30, 40, 50, 60, 70} {
 		half := 1 + looks/8
-		var w, sum, squares float64
-		n := 0
+		var near []Sample
+		var total float64
 		for _, s := range known {
-			if math.Abs(s.Looks-looks) > half {
-				continue
+			if math.Abs(s.Looks-looks) <= half {
+				near = append(near, s)
+				total += 1 / perYear[int(s.Age)]
 			}
-			n++
-			k := 1 / perYear[int(s.Age)]
-			w += k
-			sum += k * s.Age
-			squares += k * s.Age * s.Age
 		}
-		if n < 30 {
+		if len(near) < 30 {
 			continue
 		}
-		mean := sum / w
+		slices.SortFunc(near, func(a, b Sample) int { return cmp.Compare(a.Age, b.Age) })
+		// The middle, and half the range of the middle two thirds: a grandmother taken for a child must not move them.
+		quantile := func(q float64) float64 {
+			var sum float64
+			for _, s := range near {
+				if sum += 1 / perYear[int(s.Age)]; sum >= q*total {
+					return s.Age + 0.5 // ages are whole years, of people on their way to the next
+				}
+			}
+			return near[len(near)-1].Age + 0.5
+		}
 		m.Looks = append(m.Looks, looks)
-		m.Years = append(m.Years, mean)
-		m.SD = append(m.SD, math.Sqrt(max(squares/w-mean*mean, 1)))
+		m.Years = append(m.Years, quantile(0.5))
+		m.SD = append(m.SD, max(1, (quantile(0.84)-quantile(0.16))/2))
 	}
 	return m
 }

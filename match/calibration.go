@@ -26,6 +26,9 @@ const (
 	conditionCount     = 5 // with the constant
 	calibrationWeights = 2 * conditionCount
 	leastSlope         = 0.02
+	// mostEver is the largest likelihood ratio claimed however many comparisons there were: a few hundred people with photos
+	// years apart do not speak for all.
+	mostEver = 10_000
 	// youthYears is the age at which youth has fallen to 1/e.
 	youthYears = 8
 	// unknownYouth stands for a face of unknown age.
@@ -105,12 +108,35 @@ type trial struct {
 	weight float64
 }
 
+// balance weighs the comparisons of different people so that, whatever the ages, there are as many of them as of one person.
+// The ages that the data happen to hold then say nothing about whether it is one: only the faces do.
+func balance(trials []trial) {
+	type cell [3]int
+	at := func(t trial) cell {
+		return cell{int(t.at.Youth * 5), int(t.at.Gap * 4), int(t.at.Photos + 0.5)}
+	}
+	total := map[cell]*[2]float64{}
+	for _, t := range trials {
+		if total[at(t)] == nil {
+			total[at(t)] = new([2]float64)
+		}
+		total[at(t)][side(t.mated)]++
+	}
+	for i, t := range trials {
+		trials[i].weight = 1
+		if n := total[at(t)]; !t.mated {
+			trials[i].weight = n[1] / n[0] // 0 where nobody has such photos: there is nothing to tell apart
+		}
+	}
+}
+
 // fitCalibration fits the weights so that the mean cost of believing the log-LR is least, mated and non-mated trials counting
-// alike in all. A small penalty on what depends on the ages keeps it at the plain calibration where the data say nothing.
+// alike at all ages. A small penalty on what depends on the ages keeps it at the plain calibration where the data say nothing.
 //
 // strangers is how many pairs of different people there are: comparisons of the same two people are no news, and nothing rarer
 // than one in so many was seen.
 func fitCalibration(trials []trial, strangers float64) (Calibration, error) {
+	balance(trials)
 	var total [2]float64
 	var count [2]int
 	for _, t := range trials {
@@ -177,7 +203,7 @@ func fitCalibration(trials []trial, strangers float64) (Calibration, error) {
 		}
 	}
 	// The rule of three: what was not seen in n comparisons happens in at most 3 of n.
-	out.Most = math.Log(max(strangers/3, 2))
+	out.Most = math.Log(min(max(strangers/3, 2), mostEver))
 	return out, out.check()
 }
 

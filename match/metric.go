@@ -54,6 +54,7 @@ type Card struct {
 	Command     string             `json:"command"`
 	Training    []Data             `json:"training"`
 	Calibration []Data             `json:"calibration"`
+	Ages        []Data             `json:"ages,omitempty"` // what the age model was fitted on
 	Figures     map[string]float64 `json:"figures,omitempty"`
 	Notes       string             `json:"notes,omitempty"`
 }

@@ -43,15 +43,16 @@ const (
 // Fit fits a metric on photos of known people: the fusion, the projection and the age model, on samples; the calibration on
 // others, who must be people that neither the metric nor the recognisers were trained on. Where there are none the
 // calibration is made by leaving out a fifth of the people in turn, which is right for the metric but not for recognisers
-// that know them.
+// that know them. The age model is fitted on the faces of known age among aged, who need no embeddings; without a thousand
+// of them an estimate is taken as it is, with a wide spread.
 //
 // Recognisers gives names, fingerprints and lengths of the embeddings, in the model set's order.
-func Fit(name string, recognisers []Recogniser, samples, others []Sample) (Fitted, error) {
+func Fit(name string, recognisers []Recogniser, samples, others, aged []Sample) (Fitted, error) {
 	f, err := fitTemplates(name, recognisers, samples)
 	if err != nil {
 		return f, err
 	}
-	f.AgeModel = fitAgeModel(slices.Concat(samples, others))
+	f.AgeModel = fitAgeModel(aged)
 	var trials []trial
 	var strangers float64
 	if len(others) > 0 {
@@ -229,7 +230,7 @@ func (m *Metric) trials(samples []Sample) (out []trial, strangers float64) {
 		}
 	}
 	add := func(a, b *Evidence, mated bool) {
-		out = append(out, trial{raw: m.Compare(a, b).Raw, at: conditions(a, b), mated: mated, weight: 1})
+		out = append(out, trial{raw: m.Compare(a, b).Raw, at: conditions(a, b), mated: mated})
 	}
 	for i, a := range all {
 		// Every so many photos, beginning elsewhere for each: an even sample that needs no random numbers.

@@ -46,7 +46,7 @@ func (w *world) people(prefix string, n int, ages ...float64) (out []Sample) {
 
 func TestFitFindsPeopleAcrossAge(t *testing.T) {
 	w := newWorld(1)
-	f, err := Fit("test", w.recognisers, w.people("learn", 300, 4, 25, 40), w.people("calibrate", 150, 4, 25, 40))
+	f, err := Fit("test", w.recognisers, w.people("learn", 300, 4, 25, 40), w.people("calibrate", 150, 4, 25, 40), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,12 +108,12 @@ func TestFitRefuses(t *testing.T) {
 		"embeddings of another length": {[]Sample{{Subject: "p", Embeddings: map[string][]float32{"a": {1}}}}, "too few"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Fit("test", w.recognisers, tc.samples, nil); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := Fit("test", w.recognisers, tc.samples, nil, nil); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%v, want %q", err, tc.want)
 			}
 		})
 	}
-	if _, err := Fit("test", w.recognisers, w.people("p", 200, 4, 30), w.people("c", 5, 4, 30)); err == nil || !strings.Contains(err.Error(), "calibration takes") {
+	if _, err := Fit("test", w.recognisers, w.people("p", 200, 4, 30), w.people("c", 5, 4, 30), nil); err == nil || !strings.Contains(err.Error(), "calibration takes") {
 		t.Errorf("five people to calibrate on: %v", err)
 	}
 }
@@ -134,7 +134,7 @@ func TestFitDamaged(t *testing.T) {
 			samples[i].Embeddings["b"] = make([]float32, 16)
 		}
 	}
-	f, err := Fit("test", w.recognisers, samples, nil)
+	f, err := Fit("test", w.recognisers, samples, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func fill(n int, x float64) []float32 {
 
 func TestMetricFile(t *testing.T) {
 	w := newWorld(4)
-	f, err := Fit("test", w.recognisers, w.people("p", 120, 4, 30), nil)
+	f, err := Fit("test", w.recognisers, w.people("p", 120, 4, 30), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func TestProjectCards(t *testing.T) {
 		t.Errorf("cards are not by name: %v", names)
 	}
 	s := set(t, c, "default")
-	if len(s.Recognisers) != 3 || s.Detector.Task != Detect || s.Age.Task != Age || s.Runtime.Task != Runtime {
+	if len(s.Recognisers) != 5 || s.Detector.Task != Detect || s.Age.Task != Age || s.Runtime.Task != Runtime {
 		t.Errorf("the default set is %+v", s)
 	}
 	if !s.Has("dlib_resnet") || s.Has("nothing") {
@@ -132,6 +132,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"no files", "fr_feature.json", func(e edit) { delete(e, "files") }, "files"},
 		{"no checksum", "fr_feature.json", func(e edit) { delete(first(e), "sha256") }, "files[0].sha256"},
 		{"short checksum", "fr_feature.json", func(e edit) { first(e)["sha256"] = "1fbe898d" }, "files[0].sha256"},
+		{"our own, with a source", "fr_feature.json", func(e edit) { first(e)["own"] = true }, "files[0].own"},
+		{"our own, converted", "fr_feature_aged.json", func(e edit) { first(e)["convert"] = []any{"dynamic_batch"} }, "files[0].own"},
+		{"our own, without a checksum", "fr_feature_aged.json", func(e edit) { delete(first(e), "sha256") }, "files[0].sha256"},
+		{"metric outside", "default.set.json", func(e edit) { e["metric"] = "../x" }, "metric"},
 		{"no source", "fr_feature.json", func(e edit) { delete(first(e), "source") }, "files[0].source.package"},
 		{"no source checksum", "fr_feature.json", func(e edit) { delete(part(first(e), "source"), "sha256") }, "source.sha256"},
 		{"no archive checksum", "fr_feature.json", func(e edit) { delete(part(first(e), "source"), "archive") }, "source.archive"},
@@ -252,8 +256,8 @@ func TestNewRecogniser(t *testing.T) {
 	for _, s := range c.Sets() {
 		ids[s.ID] = true
 	}
-	if len(ids) != 3 {
-		t.Errorf("three sets have the ids %v", slices.Collect(maps.Keys(ids)))
+	if len(ids) != len(c.Sets()) {
+		t.Errorf("%d sets have the ids %v", len(c.Sets()), slices.Collect(maps.Keys(ids)))
 	}
 	if got := set(t, c, "stronger").Recognisers; len(got) != 2 || got[0].Name != "newcomer" || got[0].Input.Colour != "RGB" {
 		t.Errorf("the new set's recognisers are %+v", got)
@@ -327,15 +331,17 @@ func TestSetID(t *testing.T) {
 
 // TestDefaultSetID holds the id that templates in use carry. Change it knowingly: every photo is then analysed again.
 func TestDefaultSetID(t *testing.T) {
-	if got, want := set(t, load(t, "."), "default").ID, "ms1-c551c8c34820b1da"; got != want {
+	if got, want := set(t, load(t, "."), "default").ID, "ms1-d3bce4b43ef4a437"; got != want {
 		t.Errorf("the default set's id is %s, templates in use carry %s", got, want)
 	}
 }
 
 func TestVerify(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "weights"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, kept := range []string{"weights", "trained"} {
+		if err := os.Mkdir(filepath.Join(dir, kept), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// The real cards, except that the files are small.
 	contents := map[string]string{}
@@ -344,6 +350,9 @@ func TestVerify(t *testing.T) {
 			f := &c.Files[i]
 			contents[f.Name] = "the weights in " + f.Name
 			f.Size, f.SHA256, f.Convert = int64(len(contents[f.Name])), hash(contents[f.Name]), []string{"made_small"}
+			if f.Own {
+				f.Convert = nil
+			}
 		}
 		write(t, dir, c.Name+".json", marshal(t, c))
 	}
@@ -375,6 +384,7 @@ func TestVerify(t *testing.T) {
 			}
 			for name, data := range contents {
 				write(t, filepath.Join(dir, "weights"), name, data)
+				write(t, filepath.Join(dir, "trained"), name, data)
 			}
 			if err := test.do(c.Path(file)); err != nil {
 				t.Fatal(err)

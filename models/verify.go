@@ -86,7 +86,10 @@ func (c *Catalogue) verify(ctx context.Context, cards []Card) []Check {
 
 // compare reads a file and says how it differs from its card, and what to do.
 func compare(ctx context.Context, path string, want File) (State, string) {
-	const fetch = "run scripts/fetch-models"
+	fetch := "run scripts/fetch-models"
+	if want.Own {
+		fetch = "bring " + path + " back from the project's repository, or train it again (models/train)"
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return FileMissing, fetch

@@ -50,6 +50,7 @@ measured; recognisers are used as they are.`,
 	f.StringSliceVar(&e.distractors, "distractors", nil, "manifests of strangers who stand in the galleries")
 	f.IntVar(&e.bootstrap, "bootstrap", 200, "resamples of the people for 95 % intervals; 0 for none")
 	f.Uint64Var(&e.seed, "seed", 1, "seed of the resamples")
+	f.StringVar(&e.pairs, "pairs", "", "list of pairs as LFW has it: measure only how many are told right, by its folds")
 	f.BoolVar(&e.thumbnails, "photos-in-report", false, "put thumbnails of the hardest pairs into the report; keep such a report as private as the photos")
 	cacheFlag(c, &e.cache)
 	return c
@@ -57,6 +58,7 @@ measured; recognisers are used as they are.`,
 
 type evaluating struct {
 	out, cache  string
+	pairs       string
 	folds       int
 	distractors []string
 	bootstrap   int
@@ -77,6 +79,11 @@ func (e evaluating) run(c *cobra.Command, o *options, manifest string) error {
 	if err != nil {
 		return err
 	}
+	if e.pairs != "" {
+		if rows, err = e.paired(rows); err != nil {
+			return err
+		}
+	}
 	strangers, err := readManifests(e.distractors)
 	if err != nil {
 		return err
@@ -96,6 +103,9 @@ func (e evaluating) run(c *cobra.Command, o *options, manifest string) error {
 		if i >= len(rows) { // a stranger may bear the name of someone in the set, or of another stranger
 			photos[i].Subject = "stranger " + strconv.Itoa(i)
 		}
+	}
+	if e.pairs != "" {
+		return e.accuracy(c.OutOrStdout(), photos, comparers(metric, set, all))
 	}
 	options := evaluation.Options{Set: nameOf(manifest), Seed: e.seed, Bootstrap: e.bootstrap}
 	for i := len(rows); i < len(all); i++ {
@@ -150,6 +160,57 @@ func (e evaluating) run(c *cobra.Command, o *options, manifest string) error {
 	printEvaluation(c.OutOrStdout(), result)
 	fmt.Fprintf(c.OutOrStdout(), "%s holds evaluation.json and evaluation.html\n", e.out)
 	return nil
+}
+
+// paired are the rows that some listed pair is of: no other photo needs to be looked at.
+func (e evaluating) paired(rows []labelled.Row) ([]labelled.Row, error) {
+	photos := make([]evaluation.Photo, len(rows))
+	for i, r := range rows {
+		photos[i].Name = r.Name
+	}
+	pairs, _, err := e.readPairs(photos)
+	if err != nil {
+		return nil, err
+	}
+	named := make([]bool, len(rows))
+	for _, p := range pairs {
+		named[p.A], named[p.B] = true, true
+	}
+	var out []labelled.Row
+	for i, r := range rows {
+		if named[i] {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+func (e evaluating) readPairs(photos []evaluation.Photo) (pairs []evaluation.FoldPair, left int, err error) {
+	f, err := os.Open(e.pairs)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	if pairs, left, err = evaluation.ReadPairs(f, photos); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", e.pairs, err)
+	}
+	return pairs, left, nil
+}
+
+// accuracy prints the share of listed pairs that each comparer tells right.
+func (e evaluating) accuracy(w io.Writer, photos []evaluation.Photo, comparers []evaluation.Comparer) error {
+	pairs, left, err := e.readPairs(photos)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%d pairs, %d left out for want of a photo or a face\n", len(pairs), left)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\tTOLD RIGHT\tSTANDARD ERROR")
+	for _, c := range comparers {
+		mean, se := evaluation.Accuracy(pairs, c)
+		fmt.Fprintf(t, "%s\t%.4f\t%.4f\n", c.Name, mean, se)
+	}
+	return t.Flush()
 }
 
 // comparers are the metric, all recognisers fused, and each by itself.

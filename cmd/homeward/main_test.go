@@ -37,6 +37,9 @@ func TestCommands(t *testing.T) {
 					return err
 				}
 			}
+			if err := os.WriteFile(filepath.Join(e.WorkDir, "none.jpg"), photos.NoFace(t), 0o644); err != nil {
+				return err
+			}
 			return os.WriteFile(filepath.Join(e.WorkDir, "two.jpg"), photos.Beside(t, photos.Read(t, photos.Biden), photos.Read(t, photos.Obama2)), 0o644)
 		},
 	})

@@ -15,20 +15,24 @@ import (
 	"homeward/finder"
 	"homeward/labelled"
 	"homeward/match"
+	"homeward/models"
 )
 
 // training is what `train` was asked for.
 type training struct {
-	manifests, calibrate []string
-	from                 string
-	registry             bool
-	terms                map[string]string
-	notes                string
-	out, cache           string
+	manifests, calibrate, ages []string
+	from                       string
+	registry                   bool
+	terms                      map[string]string
+	notes                      string
+	out, cache                 string
 }
 
 func trainCommand(o *options) *cobra.Command {
-	var t training
+	var (
+		t     = training{terms: map[string]string{}}
+		terms []string
+	)
 	c := &cobra.Command{
 		Use:   "train [MANIFEST...]",
 		Short: "Fit the metric from labelled photos, or from confirmed reunions",
@@ -45,6 +49,13 @@ embeddings, without looking at a photo.`,
 		Args: args(0, -1, "manifests"),
 		RunE: func(c *cobra.Command, manifests []string) error {
 			t.manifests = manifests
+			for _, term := range terms {
+				set, text, ok := strings.Cut(term, "=")
+				if !ok {
+					return usageError{fmt.Errorf("--terms %q: write SET=TERMS", term)}
+				}
+				t.terms[set] = text
+			}
 			switch {
 			case len(manifests) == 0 && !t.registry:
 				return usageError{errors.New("train takes one manifest or more, or --registry")}
@@ -57,9 +68,10 @@ embeddings, without looking at a photo.`,
 	f := c.Flags()
 	f.StringVar(&t.out, "out", "metric.json", "file to write")
 	f.StringSliceVar(&t.calibrate, "calibrate", nil, "manifests of other people, to calibrate on")
+	f.StringSliceVar(&t.ages, "ages", nil, "manifests of faces of known age, to learn how far looks can be trusted")
 	f.StringVar(&t.from, "calibration-from", "", "metric file whose calibration is taken")
 	f.BoolVar(&t.registry, "registry", false, "use the confirmed reunions of the registry (--data)")
-	f.StringToStringVar(&t.terms, "terms", nil, "terms of use of a set, for the record: --terms lag='research only'")
+	f.StringArrayVar(&terms, "terms", nil, "terms of use of a set, by its folder, for the record: --terms 'lag=research, no redistribution'")
 	f.StringVar(&t.notes, "notes", "", "a note for the metric's card")
 	cacheFlag(c, &t.cache)
 	return c
@@ -91,6 +103,10 @@ func train(c *cobra.Command, o *options, t training) error {
 	if err != nil {
 		return err
 	}
+	aged, err := t.aged(c, cat, set)
+	if err != nil {
+		return err
+	}
 	learn, calibrate := usable(all[:len(rows)]), usable(all[len(rows):])
 	command := []string{"homeward train"}
 	if t.registry {
@@ -108,7 +124,7 @@ func train(c *cobra.Command, o *options, t training) error {
 		f, err = match.FitTemplates(set.Metric, recognisers, learn, calibration)
 		command = append(command, "--calibration-from", filepath.Base(t.from))
 	} else {
-		f, err = match.Fit(set.Metric, recognisers, learn, calibrate)
+		f, err = match.Fit(set.Metric, recognisers, learn, calibrate, aged)
 	}
 	if err != nil {
 		return err
@@ -129,6 +145,10 @@ func train(c *cobra.Command, o *options, t training) error {
 	for _, m := range t.calibrate {
 		command = append(command, "--calibrate", nameOf(m))
 	}
+	for _, m := range t.ages {
+		command = append(command, "--ages", nameOf(m))
+		f.Card.Ages = append(f.Card.Ages, match.Data{Name: nameOf(m), Terms: t.terms[filepath.Base(filepath.Dir(m))], Photos: len(aged)})
+	}
 	f.Card.Command = strings.Join(command, " ")
 	if err := writeFile(t.out, func(w io.Writer) error { return f.Write(w) }); err != nil {
 		return err
@@ -137,6 +157,26 @@ func train(c *cobra.Command, o *options, t training) error {
 	fmt.Fprintf(c.OutOrStdout(), "%s: fitted on %d faces, calibrated on %d; %d of %d photos left out (no face, or none that a recogniser could work on)\n",
 		t.out, len(learn), len(calibrate), left, len(all))
 	return nil
+}
+
+// aged are the faces of known age that the age model is fitted on. No recogniser has to look at them.
+func (t training) aged(c *cobra.Command, cat *models.Catalogue, set models.Set) ([]match.Sample, error) {
+	rows, err := readManifests(t.ages)
+	if err != nil {
+		return nil, err
+	}
+	set.Recognisers = nil
+	all, err := samples(c, cat, set, rows, t.cache, false)
+	if err != nil {
+		return nil, err
+	}
+	var out []match.Sample
+	for _, s := range all {
+		if s.Problem == "" && s.Age >= 0 {
+			out = append(out, matchSample(s))
+		}
+	}
+	return out, nil
 }
 
 // nameOf names a set by its folder and its file.
