@@ -10,20 +10,20 @@ import (
 
 // Calibration makes of the model's raw score a log-likelihood ratio that means what it says, at these ages: young faces
 // resemble one another more, so that the same raw score means less between two of them, and more across many years. It is
-// a logistic regression (Brümmer & du Preez 2006) with a slope and an offset that depend on the ages, on the worse quality and
-// on how many photos there are:
+// a logistic regression (Brümmer & du Preez 2006) with a slope and an offset that depend on the ages:
 //
-//	log-LR = raw·(w₀ + w₁·youth + w₂·gap + w₃·poor + w₄·photos) + w₅ + w₆·youth + w₇·gap + w₈·poor + w₉·photos
+//	log-LR = raw·(w₀ + w₁·youth + w₂·gap) + w₃ + w₄·youth + w₅·gap
 //
+// Quality and the number of photos were tried as further terms and cost more in ranking than they gained (docs/evaluation.md).
 // The slope is kept positive, so that at given ages more likeness never counts for less.
 type Calibration struct {
-	Weights []float64 `json:"weights"` // ten
+	Weights []float64 `json:"weights"` // six
 	// Most bounds what is claimed: with n comparisons of different children in the data, nothing rarer than 1 in n was seen.
 	Most float64 `json:"most"`
 }
 
 const (
-	conditionCount     = 5 // with the constant
+	conditionCount     = 3 // with the constant
 	calibrationWeights = 2 * conditionCount
 	leastSlope         = 0.02
 	// mostEver is the largest likelihood ratio claimed however many comparisons there were: a few hundred people with photos
@@ -39,7 +39,7 @@ const (
 
 func (c Calibration) check() error {
 	if len(c.Weights) != calibrationWeights || !(c.Most > 0) {
-		return errors.New("its calibration is not ten weights and a bound")
+		return errors.New("its calibration is not six weights and a bound")
 	}
 	for _, w := range c.Weights {
 		if math.IsNaN(w) || math.IsInf(w, 0) {
@@ -53,13 +53,10 @@ func (c Calibration) check() error {
 type Conditions struct {
 	Youth float64 // 1 for two newborn children, near 0 for two adults
 	Gap   float64 // 0 for one age, 1 for longGap years and more
-	Poor  float64 // 0 for faces of the best quality, 1 where one of them is hopeless
-	// Photos is the log₂ of how many photos years apart there are, over both sides: 0 for two single faces.
-	Photos float64
 }
 
 func (c Conditions) terms() [conditionCount]float64 {
-	return [conditionCount]float64{1, c.Youth, c.Gap, c.Poor, c.Photos}
+	return [conditionCount]float64{1, c.Youth, c.Gap}
 }
 
 // conditions are those of two sets of faces; the gap is that of the two nearest in age.
@@ -70,10 +67,7 @@ func conditions(a, b *Evidence) Conditions {
 			gap = min(gap, yearsApart(a.faces[i].Age, b.faces[j].Age))
 		}
 	}
-	return Conditions{
-		Youth: (a.youth + b.youth) / 2, Gap: min(gap/longGap, 1),
-		Poor: 1 - min(a.quality, b.quality), Photos: math.Log2(a.photos * b.photos),
-	}
+	return Conditions{Youth: (a.youth + b.youth) / 2, Gap: min(gap/longGap, 1)}
 }
 
 // yearsApart is the gap between two ages; half of longGap where one is not known.
@@ -111,9 +105,9 @@ type trial struct {
 // balance weighs the comparisons of different people so that, whatever the ages, there are as many of them as of one person.
 // The ages that the data happen to hold then say nothing about whether it is one: only the faces do.
 func balance(trials []trial) {
-	type cell [3]int
+	type cell [2]int
 	at := func(t trial) cell {
-		return cell{int(t.at.Youth * 5), int(t.at.Gap * 4), int(t.at.Photos + 0.5)}
+		return cell{int(t.at.Youth * 5), int(t.at.Gap * 4)}
 	}
 	total := map[cell]*[2]float64{}
 	for _, t := range trials {

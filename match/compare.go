@@ -42,8 +42,6 @@ type Evidence struct {
 	faces    []Face
 	of       []int // places of the faces in what was given
 	youth    float64
-	quality  float64
-	photos   float64 // how many photos years apart this is worth
 }
 
 // Evidence weighs faces that are known to be of one person. It is nil where there is no face.
@@ -69,7 +67,7 @@ func (m *Metric) Evidence(faces []Face) *Evidence {
 	}
 	if len(e.faces) == 1 {
 		f := e.faces[0]
-		e.Template, e.youth, e.quality, e.photos = f.Template, youth(f.Age), quality(f), 1
+		e.Template, e.youth = f.Template, youth(f.Age)
 		return e
 	}
 	n := len(m.between)
@@ -83,14 +81,11 @@ func (m *Metric) Evidence(faces []Face) *Evidence {
 		w := math.Sqrt(quality(f)) / shared
 		total += w
 		e.youth += w * youth(f.Age)
-		e.quality += w * quality(f)
-		e.photos += 1 / shared
 		for d := range n {
 			mean[d] += float32(w/math.Sqrt(m.slope[d])) * f.Template[d]
 		}
 	}
 	e.youth /= total
-	e.quality /= total
 	if e.Template = mean; !m.finish(mean) { // faces that cancel one another out: the best is as good as all
 		e.Template = e.faces[0].Template
 	}

@@ -63,7 +63,7 @@ type Card struct {
 type Data struct {
 	Name     string `json:"name"`
 	Terms    string `json:"terms,omitempty"`
-	Subjects int    `json:"subjects"`
+	Subjects int    `json:"subjects,omitempty"`
 	Photos   int    `json:"photos"`
 }
 

@@ -331,7 +331,7 @@ func TestSetID(t *testing.T) {
 
 // TestDefaultSetID holds the id that templates in use carry. Change it knowingly: every photo is then analysed again.
 func TestDefaultSetID(t *testing.T) {
-	if got, want := set(t, load(t, "."), "default").ID, "ms1-d3bce4b43ef4a437"; got != want {
+	if got, want := set(t, load(t, "."), "default").ID, "ms1-5cfd4ad6c7c487f9"; got != want {
 		t.Errorf("the default set's id is %s, templates in use carry %s", got, want)
 	}
 }

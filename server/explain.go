@@ -76,11 +76,11 @@ func apiPair(p finder.Pair, most float64) api.Pair {
 	}
 	switch poor := [2]bool{p.Probe.Quality < poorPair, p.Reference.Quality < poorPair}; poor {
 	case [2]bool{true, true}:
-		text = append(text, "Both faces are hard to make out, and count for less.")
+		text = append(text, "Both faces are hard to make out: a likeness between such photos misleads more easily.")
 	case [2]bool{true, false}:
-		text = append(text, "The face that searches is hard to make out, and counts for less.")
+		text = append(text, "The face that searches is hard to make out: the likeness misleads more easily.")
 	case [2]bool{false, true}:
-		text = append(text, "The face on record is hard to make out, and counts for less.")
+		text = append(text, "The face on record is hard to make out: the likeness misleads more easily.")
 	}
 	out.Text = strings.Join(text, " ")
 	return out

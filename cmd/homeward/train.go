@@ -137,7 +137,7 @@ func train(c *cobra.Command, o *options, t training) error {
 		f.Card.Training = append(f.Card.Training, match.Data{Name: "confirmed reunions of the registry", Photos: len(learn) - len(usable(all[:len(rows)]))})
 	}
 	if t.from != "" {
-		f.Card.Calibration = calibration.Card.Calibration
+		f.Card.Calibration, f.Card.Ages = calibration.Card.Calibration, calibration.Card.Ages
 	}
 	for _, m := range t.manifests {
 		command = append(command, nameOf(m))
