@@ -33,7 +33,7 @@ type Row struct {
 
 // tally counts the pairs of a class.
 type tally struct {
-	mated, nonMated                 int
+	mated                           int
 	matedAccepted, nonMatedAccepted int
 	matedCost, nonMatedCost         float64
 }

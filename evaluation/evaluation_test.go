@@ -822,7 +822,7 @@ func TestSameSeedSameReport(t *testing.T) {
 		}
 		return out.String()
 	}
-	if write(1) != write(1) {
+	if first, again := write(1), write(1); first != again {
 		t.Error("two runs with one seed differ")
 	}
 	if write(1) == write(2) {

@@ -220,12 +220,13 @@ function candidate(p, c) {
     why(c, { lanes, picture }));
 }
 
-input.addEventListener('change', () => {
+function chosen() {
   const [file] = input.files;
   if (!file) return;
   pickFile(file);
   input.value = ''; // the same photo may be chosen again
-});
+}
+input.addEventListener('change', chosen);
 form.addEventListener('change', narrow);
 form.addEventListener('submit', e => { e.preventDefault(); narrow(); });
 more.addEventListener('click', () => load(probe, { cursor: probe.search.next }));
@@ -245,3 +246,4 @@ addEventListener('drop', e => {
 const asked = new URLSearchParams(location.search);
 if (asked.has('case')) pickEnrolled({ case: asked.get('case') });
 else if (asked.has('face')) pickEnrolled({ face: asked.get('face') });
+chosen(); // on a slow line a photo may be chosen before this script is there
