@@ -2,6 +2,7 @@ package evaluation
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -84,15 +85,7 @@ func Accuracy(pairs []FoldPair, c Comparer) (mean, standardError float64) {
 		all[i] = scored{c.Pair(p.A, p.B), p}
 		folds = max(folds, p.Fold+1)
 	}
-	slices.SortStableFunc(all, func(a, b scored) int {
-		switch {
-		case a.score > b.score:
-			return -1
-		case a.score < b.score:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b scored) int { return cmp.Compare(b.score, a.score) })
 	var sum, squares float64
 	for fold := range folds {
 		// From the highest score down, taking one more pair for mated at each step.

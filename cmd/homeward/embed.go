@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/csv"
 	"errors"
@@ -10,14 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"homeward/finder"
 	"homeward/labelled"
-	"homeward/models"
 )
 
 func embedCommand(o *options) *cobra.Command {
@@ -38,57 +34,6 @@ faces.csv, which tells whose face each row is.`,
 	c.Flags().BoolVar(&with, "embeddings", false, "write the recognisers' embeddings too")
 	cacheFlag(c, &cache)
 	return c
-}
-
-// cacheFlag adds the flag that says where embeddings of labelled photos are kept.
-func cacheFlag(c *cobra.Command, path *string) {
-	c.Flags().StringVar(path, "cache", "", "file that keeps embeddings between runs; by default under XDG_CACHE_HOME or ~/.cache")
-}
-
-func openCache(ctx context.Context, path string) (*labelled.Cache, error) {
-	if path == "" {
-		var err error
-		if path, err = labelled.DefaultCache(); err != nil {
-			return nil, err
-		}
-	}
-	return labelled.OpenCache(ctx, path)
-}
-
-// readManifests reads labelled sets as one. Subjects of two manifests are different people even where their labels agree.
-func readManifests(paths []string) ([]labelled.Row, error) {
-	var all []labelled.Row
-	for _, path := range paths {
-		rows, err := labelled.ReadManifest(path)
-		if err != nil {
-			return nil, err
-		}
-		if len(paths) > 1 {
-			for i := range rows {
-				rows[i].Subject = path + "/" + rows[i].Subject
-			}
-		}
-		all = append(all, rows...)
-	}
-	return all, checkThere(all)
-}
-
-// samples looks at labelled photos with a progress bar.
-func samples(c *cobra.Command, cat *models.Catalogue, set models.Set, rows []labelled.Row, cachePath string, chips bool) (_ []labelled.Sample, err error) {
-	if err := cat.VerifySet(c.Context(), set); err != nil {
-		return nil, err
-	}
-	cache, err := openCache(c.Context(), cachePath)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, cache.Close()) }()
-	bar := progressbar.NewOptions(len(rows), progressbar.OptionSetWriter(c.ErrOrStderr()), progressbar.OptionSetDescription("photos"),
-		progressbar.OptionShowIts(), progressbar.OptionShowCount(), progressbar.OptionThrottle(time.Second), progressbar.OptionOnCompletion(func() {
-			fmt.Fprintln(c.ErrOrStderr())
-		}))
-	s := labelled.Sampler{Catalogue: cat, Set: set, Cache: cache, Chips: chips, Progress: func() { _ = bar.Add(1) }}
-	return s.Samples(c.Context(), rows)
 }
 
 func embed(c *cobra.Command, o *options, manifests []string, out, cache string, with bool) (err error) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -198,23 +197,6 @@ func apartFrom(rows, others []labelled.Row) error {
 	return nil
 }
 
-// usable are the samples with a face that some recogniser could work on.
-func usable(all []labelled.Sample) []match.Sample {
-	var out []match.Sample
-	for _, s := range all {
-		if s.Problem == "" && len(s.Embeddings) > 0 {
-			out = append(out, matchSample(s))
-		}
-	}
-	return out
-}
-
-func matchSample(s labelled.Sample) match.Sample {
-	return match.Sample{
-		Subject: s.Subject, Age: s.Age, Side: s.Side, Looks: s.AgeYears, LooksSD: s.AgeSD, Quality: s.Quality, Embeddings: s.Embeddings,
-	}
-}
-
 // dataOf counts what was used of each manifest.
 func dataOf(manifests []string, rows []labelled.Row, all []labelled.Sample, terms map[string]string) []match.Data {
 	out := []match.Data{}
@@ -234,22 +216,4 @@ func dataOf(manifests []string, rows []labelled.Row, all []labelled.Sample, term
 		out = append(out, d)
 	}
 	return out
-}
-
-// checkThere makes sure that all photos of a manifest exist, before hours are spent on the others.
-func checkThere(rows []labelled.Row) error {
-	var missing int
-	var first labelled.Row
-	for _, r := range rows {
-		if _, err := os.Stat(r.Path); errors.Is(err, os.ErrNotExist) {
-			if missing == 0 {
-				first = r
-			}
-			missing++
-		}
-	}
-	if missing > 0 {
-		return fmt.Errorf("manifest %s, line %d: there is no %s (%d of its photos are missing): paths are relative to the manifest", first.Manifest, first.Line, first.Path, missing)
-	}
-	return nil
 }
