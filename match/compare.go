@@ -35,8 +35,8 @@ const (
 // It is the weighted mean of their templates, brought to the length that the model expects as every template is. A photo's
 // weight is the root of its quality, shared with photos of about the same age, so that ten pictures of one birthday count
 // for little more than one. Of near-identical frames only the best counts. By the textbook the faces'
-// likelihoods multiply, as if what differs between photos were independent; it is not, and doing so loses twelve points
-// of rank 1 (docs/evaluation.md).
+// likelihoods multiply, as if what differs between photos were independent; it is not, and doing so loses nine to
+// fifteen points of rank 1 (docs/evaluation.md).
 type Evidence struct {
 	Template []float32
 	faces    []Face
