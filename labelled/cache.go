@@ -1,7 +1,6 @@
 package labelled
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -9,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -108,7 +106,9 @@ func (c *Cache) get(ctx context.Context, photo []byte, set models.Set) (face Fac
 		if err := rows.Scan(&recogniser, &vector); err != nil {
 			return face, "", false, fmt.Errorf("read the cache: %w", err)
 		}
-		face.Embeddings[recogniser] = floats(vector)
+		if face.Embeddings[recogniser], err = floats(vector); err != nil {
+			return face, "", false, fmt.Errorf("read the cache: %w", err)
+		}
 	}
 	return face, "", true, rows.Err()
 }
@@ -133,27 +133,24 @@ func (c *Cache) put(ctx context.Context, photo []byte, set models.Set, face Face
 		return err
 	}
 	for r, v := range face.Embeddings {
-		if _, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO embeddings (photo, recogniser, vector) VALUES (?, ?, ?)", key, r, bytesOf(v)); err != nil {
+		var vector []byte
+		// Not nil, which would be no value: a recogniser that had nothing to say is kept too.
+		if vector, err = binary.Append([]byte{}, binary.LittleEndian, v); err != nil {
+			return err
+		}
+		if _, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO embeddings (photo, recogniser, vector) VALUES (?, ?, ?)", key, r, vector); err != nil {
 			return err
 		}
 	}
 	return tx.Commit()
 }
 
-func bytesOf(v []float32) []byte {
-	b := bytes.NewBuffer(make([]byte, 0, 4*len(v)))
-	_ = binary.Write(b, binary.LittleEndian, v) // a buffer takes all
-	return b.Bytes()
-}
-
 // floats is nil for no bytes.
-func floats(b []byte) []float32 {
+func floats(b []byte) ([]float32, error) {
 	if len(b) == 0 {
-		return nil
+		return nil, nil
 	}
 	v := make([]float32, len(b)/4)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return v
+	_, err := binary.Decode(b, binary.LittleEndian, v)
+	return v, err
 }

@@ -50,13 +50,12 @@ type Fitted struct {
 
 // Card says what a metric comes from and what it is worth.
 type Card struct {
-	Date        string             `json:"date"`
-	Command     string             `json:"command"`
-	Training    []Data             `json:"training"`
-	Calibration []Data             `json:"calibration"`
-	Ages        []Data             `json:"ages,omitempty"` // what the age model was fitted on
-	Figures     map[string]float64 `json:"figures,omitempty"`
-	Notes       string             `json:"notes,omitempty"`
+	Date        string `json:"date"`
+	Command     string `json:"command"`
+	Training    []Data `json:"training"`
+	Calibration []Data `json:"calibration"`
+	Ages        []Data `json:"ages,omitempty"` // what the age model was fitted on
+	Notes       string `json:"notes,omitempty"`
 }
 
 // Data is a labelled set that was used, with its terms.
@@ -162,9 +161,6 @@ func (m *Metric) ID() string { return m.id }
 
 // Dim is the length of a template.
 func (m *Metric) Dim() int { return len(m.between) + 1 }
-
-// Card says what the metric comes from.
-func (m *Metric) Card() Card { return m.fitted.Card }
 
 // Fits says whether the metric was fitted for these recognisers, by their fingerprints and in this order; ErrOther if not.
 func (m *Metric) Fits(fingerprints []string) error {

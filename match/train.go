@@ -2,9 +2,9 @@ package match
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
-	"strings"
 )
 
 // Sample is a photo of a known person, as training takes it.
@@ -63,14 +63,14 @@ func Fit(name string, recognisers []Recogniser, samples, others, aged []Sample) 
 		trials, strangers = m.trials(others)
 	} else {
 		const folds = 5
-		fold := foldOf(samples, folds)
+		people := bySubject(samples)
 		for k := range folds {
 			var in, out []Sample
-			for _, s := range samples {
-				if fold[s.Subject] == k {
-					out = append(out, s)
+			for i, photos := range people {
+				if i%folds == k {
+					out = append(out, photos...)
 				} else {
-					in = append(in, s)
+					in = append(in, photos...)
 				}
 			}
 			part, err := fitTemplates(name, recognisers, in)
@@ -107,31 +107,13 @@ func newUncalibrated(f Fitted) (*Metric, error) {
 	return NewMetric(f)
 }
 
-// foldOf deals people to folds by the order of their labels.
-func foldOf(samples []Sample, folds int) map[string]int {
-	var subjects []string
-	for _, s := range samples {
-		subjects = append(subjects, s.Subject)
-	}
-	slices.Sort(subjects)
-	out := map[string]int{}
-	for i, s := range slices.Compact(subjects) {
-		out[s] = i % folds
-	}
-	return out
-}
-
 // bySubject groups samples by person, in the order of the labels.
 func bySubject(samples []Sample) [][]Sample {
 	groups := map[string][]Sample{}
 	for _, s := range samples {
 		groups[s.Subject] = append(groups[s.Subject], s)
 	}
-	var names []string
-	for n := range groups {
-		names = append(names, n)
-	}
-	slices.SortFunc(names, strings.Compare)
+	names := slices.Sorted(maps.Keys(groups))
 	out := make([][]Sample, len(names))
 	for i, n := range names {
 		out[i] = groups[n]
@@ -230,7 +212,7 @@ func (m *Metric) trials(samples []Sample) (out []trial, strangers float64) {
 		}
 	}
 	add := func(a, b *Evidence, mated bool) {
-		out = append(out, trial{raw: m.Compare(a, b).Raw, at: conditions(a, b), mated: mated})
+		out = append(out, trial{raw: m.raw(a.Template, b.Template), at: conditions(a, b), mated: mated})
 	}
 	for i, a := range all {
 		// Every so many photos, beginning elsewhere for each: an even sample that needs no random numbers.

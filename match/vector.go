@@ -12,9 +12,9 @@ type Vector []float32
 
 // MarshalText implements encoding.TextMarshaler.
 func (v Vector) MarshalText() ([]byte, error) {
-	raw := make([]byte, 4*len(v))
-	for i, x := range v {
-		binary.LittleEndian.PutUint32(raw[4*i:], math.Float32bits(x))
+	raw, err := binary.Append(nil, binary.LittleEndian, []float32(v))
+	if err != nil {
+		return nil, err
 	}
 	return base64.StdEncoding.AppendEncode(nil, raw), nil
 }
@@ -29,10 +29,8 @@ func (v *Vector) UnmarshalText(text []byte) error {
 		return fmt.Errorf("numbers in base64: %d bytes are no whole number of float32", len(raw))
 	}
 	*v = make(Vector, len(raw)/4)
-	for i := range *v {
-		(*v)[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return nil
+	_, err = binary.Decode(raw, binary.LittleEndian, []float32(*v))
+	return err
 }
 
 func dot(a, b []float32) float64 {

@@ -107,9 +107,11 @@ func train(c *cobra.Command, o *options, t training) error {
 		return err
 	}
 	learn, calibrate := usable(all[:len(rows)]), usable(all[len(rows):])
+	left := len(all) - len(learn) - len(calibrate)
+	var reunited []match.Sample
 	command := []string{"homeward train"}
 	if t.registry {
-		reunited, err := finder.ReunionSamples(c.Context(), o.config(), set)
+		reunited, err = finder.ReunionSamples(c.Context(), o.config(), set)
 		if err != nil {
 			return err
 		}
@@ -133,7 +135,7 @@ func train(c *cobra.Command, o *options, t training) error {
 		Training: dataOf(t.manifests, rows, all[:len(rows)], t.terms), Calibration: dataOf(t.calibrate, others, all[len(rows):], t.terms),
 	}
 	if t.registry {
-		f.Card.Training = append(f.Card.Training, match.Data{Name: "confirmed reunions of the registry", Photos: len(learn) - len(usable(all[:len(rows)]))})
+		f.Card.Training = append(f.Card.Training, match.Data{Name: "confirmed reunions of the registry", Photos: len(reunited)})
 	}
 	if t.from != "" {
 		f.Card.Calibration, f.Card.Ages = calibration.Card.Calibration, calibration.Card.Ages
@@ -152,7 +154,6 @@ func train(c *cobra.Command, o *options, t training) error {
 	if err := writeFile(t.out, func(w io.Writer) error { return f.Write(w) }); err != nil {
 		return err
 	}
-	left := len(all) - len(usable(all))
 	fmt.Fprintf(c.OutOrStdout(), "%s: fitted on %d faces, calibrated on %d; %d of %d photos left out (no face, or none that a recogniser could work on)\n",
 		t.out, len(learn), len(calibrate), left, len(all))
 	return nil
@@ -160,6 +161,9 @@ func train(c *cobra.Command, o *options, t training) error {
 
 // aged are the faces of known age that the age model is fitted on. No recogniser has to look at them.
 func (t training) aged(c *cobra.Command, cat *models.Catalogue, set models.Set) ([]match.Sample, error) {
+	if len(t.ages) == 0 {
+		return nil, nil
+	}
 	rows, err := readManifests(t.ages)
 	if err != nil {
 		return nil, err
