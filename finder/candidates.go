@@ -136,7 +136,7 @@ func (f *Finder) Candidates(ctx context.Context, p *Probe, face int, q Query) (C
 	if err != nil {
 		return out, err
 	}
-	c := comparison{Finder: f, subject: s, evidence: s.evidence(f.metric), query: s.query(f.metric), alone: q.FacesAlone}
+	c := comparison{Finder: f, subject: s, query: s.query(f.metric), alone: q.FacesAlone}
 	var page []ranked
 	for {
 		tier, next, err := c.tier(ctx, filter, at.tier())
@@ -194,18 +194,8 @@ func (f *Finder) informed(s *subject, about About) *subject {
 	if about.Age > 0 {
 		ref.age, ref.dated = match.Age{Years: about.Age, SD: agedBy, Known: true}, true
 	}
-	return &subject{
-		refs:   []reference{ref},
-		record: match.Record{Sex: string(about.Sex), Sights: []match.Sight{{Taken: span(ref.taken, ref.taken), Looks: ref.age}}},
-	}
-}
-
-func (s *subject) evidence(m *match.Metric) *match.Evidence {
-	faces := make([]match.Face, len(s.refs))
-	for i, r := range s.refs {
-		faces[i] = match.Face{Template: r.vector, Age: r.age, Quality: r.quality}
-	}
-	return m.Evidence(faces)
+	return f.newSubject([]reference{ref},
+		match.Record{Sex: string(about.Sex), Sights: []match.Sight{{Taken: span(ref.taken, ref.taken), Looks: ref.age}}})
 }
 
 // query is what the index is searched with: the mean of the subject's templates.
@@ -222,10 +212,9 @@ func (s *subject) query(m *match.Metric) []float32 {
 // comparison is a subject being compared.
 type comparison struct {
 	*Finder
-	subject  *subject
-	evidence *match.Evidence
-	query    []float32
-	alone    bool
+	subject *subject
+	query   []float32
+	alone   bool
 }
 
 // tier compares the next shortlist in full, and ranks it; next is where the one after it begins, nil if there is none.
@@ -245,22 +234,18 @@ func (c *comparison) tier(ctx context.Context, filter index.Filter, after *index
 // rank compares cases in full, and orders them by what speaks for one child.
 func (c *comparison) rank(hits []index.Hit) []ranked {
 	out := make([]ranked, 0, len(hits))
-	evidence := make([]*match.Evidence, 0, len(hits))
 	for _, h := range hits {
 		e := c.shelf.get(registry.CaseID(h.Case))
 		if e == nil || e.evidence == nil { // deleted since the index was asked
 			continue
 		}
-		out = append(out, ranked{id: registry.CaseID(h.Case), enrolled: e, records: c.subject.record.Compare(e.record)})
-		evidence = append(evidence, e.evidence)
-	}
-	for i, said := range c.metric.Rank(c.evidence, evidence) {
-		r := &out[i]
-		r.faces = said.LogLR
+		r := ranked{id: registry.CaseID(h.Case), enrolled: e, records: c.subject.record.Compare(e.record)}
+		r.faces = c.metric.Compare(c.subject.evidence, e.evidence).LogLR
 		r.score = r.faces
 		if !c.alone {
 			r.score += r.records.LogLR
 		}
+		out = append(out, r)
 	}
 	slices.SortFunc(out, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(string(a.id), string(b.id)))
@@ -289,8 +274,8 @@ func rivals(whole []ranked, r ranked) (n int) {
 
 // alike counts the other cases of the probe's side that the candidate resembles as much as it does the probe.
 func (c *comparison) alike(ctx context.Context, r ranked, except registry.CaseID) (n int, err error) {
-	s := subject{refs: r.enrolled.refs}
-	back := comparison{Finder: c.Finder, subject: &s, evidence: r.enrolled.evidence, query: s.query(c.metric), alone: true}
+	s := &r.enrolled.subject
+	back := comparison{Finder: c.Finder, subject: s, query: s.query(c.metric), alone: true}
 	filter := index.Filter{Gallery: string(r.enrolled.gallery.Other()), Except: string(except)}
 	hits, err := c.faces.Search(ctx, index.Query{Vector: back.query, Filter: filter, Limit: counted})
 	if err != nil {
@@ -306,7 +291,7 @@ func (c *comparison) alike(ctx context.Context, r ranked, except registry.CaseID
 
 func (c *comparison) candidate(ctx context.Context, r ranked, p *Probe) (out Candidate, err error) {
 	out = Candidate{Score: r.score, Faces: r.faces, Plausibility: r.records}
-	best := c.metric.Best(c.evidence, r.enrolled.evidence)
+	best := c.metric.Best(c.subject.evidence, r.enrolled.evidence)
 	probe, ref := c.subject.refs[best.A], r.enrolled.refs[best.B]
 	out.Pair = Pair{best.LogLR, probe.sighting(true), ref.sighting(false)}
 	if out.Photo, err = c.Registry.PhotoOf(ctx, ref.face); err != nil {

@@ -50,12 +50,6 @@ type Probe struct {
 	subjects []*subject // one per face of the photo, nil for one too poor to search with; or what is enrolled
 }
 
-// subject is a child as a probe knows it: one face of a photo, or the faces of a case.
-type subject struct {
-	refs   []reference
-	record match.Record
-}
-
 // Only returns the face to search with where there is no choice: the single face of the photo or what is enrolled.
 func (p *Probe) Only() (int, bool) { return 0, len(p.subjects) == 1 }
 
@@ -92,10 +86,9 @@ func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (
 			continue
 		}
 		looks := f.metric.LooksLike(float64(face.Age.Years), float64(face.Age.SD))
-		p.subjects[i] = &subject{
-			refs:   []reference{{taken: taken, age: looks, quality: float64(face.Quality.Overall), vector: template}},
-			record: match.Record{Sights: []match.Sight{{Taken: span(taken, taken), Looks: looks}}},
-		}
+		p.subjects[i] = f.newSubject(
+			[]reference{{taken: taken, age: looks, quality: float64(face.Quality.Overall), vector: template}},
+			match.Record{Sights: []match.Sight{{Taken: span(taken, taken), Looks: looks}}})
 	}
 	return f.keep(owner, p), nil
 }
@@ -125,7 +118,7 @@ func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID
 		Face: id, Photo: photo.ID, Template: t, Taken: photo.Taken, TakenBy: photo.TakenBy,
 		AgeYears: face.AgeYears, AgeSD: face.AgeSD, Quality: face.Quality,
 	}})
-	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, subjects: []*subject{{e.refs, e.record}}}), nil
+	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, subjects: []*subject{&e.subject}}), nil
 }
 
 // ProbeCase searches with all photos of a case at once.
@@ -142,7 +135,7 @@ func (f *Finder) ProbeCase(ctx context.Context, owner string, id registry.CaseID
 	if e.evidence == nil {
 		return nil, ErrNoFaces
 	}
-	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, subjects: []*subject{{e.refs, e.record}}}), nil
+	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, subjects: []*subject{&e.subject}}), nil
 }
 
 // Probe finds a search under way.

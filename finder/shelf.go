@@ -16,13 +16,18 @@ type shelf struct {
 
 // enrolled is a case as it is compared. It does not change.
 type enrolled struct {
-	gallery  registry.Gallery
+	gallery registry.Gallery
+	subject
+}
+
+// subject is a child as it is compared: the faces of a case, or one face of a photo that is not kept.
+type subject struct {
 	evidence *match.Evidence // nil where no face can be found
 	refs     []reference     // in the order that the evidence was given them
 	record   match.Record
 }
 
-// reference is one face of an enrolled case.
+// reference is one face of a subject.
 type reference struct {
 	face    registry.FaceID
 	photo   registry.PhotoID
@@ -54,15 +59,21 @@ func (s *shelf) get(id registry.CaseID) *enrolled {
 }
 
 func (f *Finder) newEnrolled(c registry.Case, refs []registry.Reference) *enrolled {
-	e := &enrolled{gallery: c.Gallery, record: record(c)}
-	faces := make([]match.Face, len(refs))
+	written := record(c)
+	known := make([]reference, len(refs))
 	for i, r := range refs {
 		looks := f.metric.LooksLike(float64(r.AgeYears), float64(r.AgeSD))
-		age, dated := ageAt(e.record.Born, span(r.Taken, r.Taken), looks)
-		e.refs = append(e.refs, reference{face: r.Face, photo: r.Photo, taken: r.Taken, age: age, dated: dated, quality: float64(r.Quality), vector: r.Template})
-		faces[i] = match.Face{Template: r.Template, Age: age, Quality: float64(r.Quality)}
-		e.record.Sights = append(e.record.Sights, match.Sight{Taken: span(r.Taken, r.Taken), Looks: looks})
+		age, dated := ageAt(written.Born, span(r.Taken, r.Taken), looks)
+		known[i] = reference{face: r.Face, photo: r.Photo, taken: r.Taken, age: age, dated: dated, quality: float64(r.Quality), vector: r.Template}
+		written.Sights = append(written.Sights, match.Sight{Taken: span(r.Taken, r.Taken), Looks: looks})
 	}
-	e.evidence = f.metric.Evidence(faces)
-	return e
+	return &enrolled{gallery: c.Gallery, subject: *f.newSubject(known, written)}
+}
+
+func (f *Finder) newSubject(refs []reference, record match.Record) *subject {
+	faces := make([]match.Face, len(refs))
+	for i, r := range refs {
+		faces[i] = match.Face{Template: r.vector, Age: r.age, Quality: r.quality}
+	}
+	return &subject{evidence: f.metric.Evidence(faces), refs: refs, record: record}
 }

@@ -124,15 +124,6 @@ func (m *Metric) raw(a, b []float32) float64 {
 	return dot(a[:n], b[:n]) + lastScale*float64(a[n]+b[n]) + 2*m.fitted.Offset + m.constant
 }
 
-// Rank compares a probe with many cases, and returns a comparison for each.
-func (m *Metric) Rank(probe *Evidence, cases []*Evidence) []Comparison {
-	out := make([]Comparison, len(cases))
-	for i, c := range cases {
-		out[i] = m.Compare(probe, c)
-	}
-	return out
-}
-
 // Pair is two faces, by their places in what Evidence was given.
 type Pair struct {
 	A, B int
