@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,15 +71,9 @@ func keyCommand(o *options) *cobra.Command {
 				for i, k := range keys {
 					rows[i] = row(k)
 				}
-				if o.json {
-					return printJSON(c.OutOrStdout(), rows)
-				}
-				t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "ID\tNAME\tMADE\tLAST USED\tREVOKED")
-				for _, k := range rows {
-					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.ID, k.Name, day(&k.CreatedAt), day(k.LastUsed), day(k.Revoked))
-				}
-				return t.Flush()
+				return printRows(c.OutOrStdout(), o.json, rows, "ID\tNAME\tMADE\tLAST USED\tREVOKED", func(k keyRow) string {
+					return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", k.ID, k.Name, day(&k.CreatedAt), day(k.LastUsed), day(k.Revoked))
+				})
 			})
 		},
 	}

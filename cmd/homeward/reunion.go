@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,15 +91,9 @@ func reunionList(o *options) *cobra.Command {
 				for i, u := range all {
 					rows[i] = reunionRow(u)
 				}
-				if o.json {
-					return printJSON(c.OutOrStdout(), rows)
-				}
-				t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "MISSING\tFOUND\tLABORATORY\tKIT\tCONFIRMED\tBY\tRECORDED")
-				for _, u := range rows {
-					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", u.Missing, u.Found, u.Laboratory, u.Kit, u.ConfirmedOn, or(u.RecordedBy), day(&u.RecordedAt))
-				}
-				return t.Flush()
+				return printRows(c.OutOrStdout(), o.json, rows, "MISSING\tFOUND\tLABORATORY\tKIT\tCONFIRMED\tBY\tRECORDED", func(u reunionRow) string {
+					return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", u.Missing, u.Found, u.Laboratory, u.Kit, u.ConfirmedOn, or(u.RecordedBy), day(&u.RecordedAt))
+				})
 			})
 		},
 	}
