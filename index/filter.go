@@ -1,6 +1,9 @@
 package index
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // passes says whether a case is searched.
 func (f *Filter) passes(caseID string, facts *Facts) bool {
@@ -15,6 +18,9 @@ func (f *Filter) passes(caseID string, facts *Facts) bool {
 		f.BornTo != 0 && facts.BornFrom != 0 && facts.BornFrom > f.BornTo {
 		return false
 	}
+	if len(f.Regions) > 0 && facts.Region != "" && !slices.ContainsFunc(f.Regions, func(r string) bool { return covers(r, facts.Region) }) {
+		return false
+	}
 	if f.Except != "" && caseID == f.Except {
 		return false
 	}
@@ -26,3 +32,9 @@ func (f *Filter) passes(caseID string, facts *Facts) bool {
 }
 
 func known(want, have string) bool { return want == "" || have == "" || want == have }
+
+// covers says whether one region is the other, or has it as a part.
+func covers(region, part string) bool {
+	rest, ok := strings.CutPrefix(part, region)
+	return ok && (rest == "" || rest[0] == '-')
+}

@@ -18,6 +18,7 @@ type Facts struct {
 	Gallery string // "missing" or "found"
 	Sex     string // "female", "male" or "" (unknown)
 	Status  string
+	Region  string // a code; empty where nobody has said
 	// BornFrom and BornTo bound the year of birth; 0 is unknown.
 	BornFrom, BornTo int
 }
@@ -35,8 +36,10 @@ type Filter struct {
 	Sex              string
 	Statuses         []string
 	BornFrom, BornTo int
-	Among            map[string]struct{} // nil: any case; otherwise only these
-	Except           string              // a case left out, such as the probe's own
+	// Regions keeps the cases of these regions. A code covers those that go on behind it with a hyphen: CN covers CN-51.
+	Regions []string
+	Among   map[string]struct{} // nil: any case; otherwise only these
+	Except  string              // a case left out, such as the probe's own
 }
 
 // Query asks for the cases nearest to Vector by inner product.

@@ -55,8 +55,12 @@ func passes(id string, facts index.Facts, f index.Filter) bool {
 	status := len(f.Statuses) == 0 || facts.Status == "" || slices.Contains(f.Statuses, facts.Status)
 	from := f.BornFrom == 0 || facts.BornTo == 0 || facts.BornTo >= f.BornFrom
 	to := f.BornTo == 0 || facts.BornFrom == 0 || facts.BornFrom <= f.BornTo
+	region := len(f.Regions) == 0 || facts.Region == ""
+	for _, r := range f.Regions {
+		region = region || strings.HasPrefix(facts.Region+"-", r+"-")
+	}
 	_, among := f.Among[id]
-	return same(f.Gallery, facts.Gallery) && same(f.Sex, facts.Sex) && status && from && to &&
+	return same(f.Gallery, facts.Gallery) && same(f.Sex, facts.Sex) && status && from && to && region &&
 		(f.Among == nil || among) && (f.Except == "" || f.Except != id)
 }
 
@@ -177,6 +181,7 @@ var facts = rapid.Custom(func(t *rapid.T) index.Facts {
 		Status:   rapid.SampledFrom([]string{"", "open", "closed"}).Draw(t, "status"),
 		BornFrom: year.Draw(t, "from"),
 		BornTo:   year.Draw(t, "to"),
+		Region:   rapid.SampledFrom([]string{"", "A", "A-1", "AB", "B-1-2"}).Draw(t, "region"),
 	}
 })
 
@@ -191,6 +196,7 @@ func filters(ids *rapid.Generator[string]) *rapid.Generator[index.Filter] {
 		f.Gallery = rapid.SampledFrom([]string{"", "missing", "found"}).Draw(t, "gallery")
 		f.Sex = rapid.SampledFrom([]string{"", "", "female", "male"}).Draw(t, "sex")
 		f.Statuses = rapid.SampledFrom([][]string{nil, {}, {"open"}, {"open", "closed"}, {"other"}}).Draw(t, "statuses")
+		f.Regions = rapid.SampledFrom([][]string{nil, nil, {}, {"A"}, {"A-1", "B"}, {"C"}}).Draw(t, "regions")
 		f.BornFrom, f.BornTo = year.Draw(t, "from"), year.Draw(t, "to")
 		if rapid.IntRange(0, 2).Draw(t, "among?") == 0 {
 			f.Among = map[string]struct{}{}
@@ -322,13 +328,13 @@ func testFilters(t *testing.T, open func(dim int) index.Index) {
 	ix := open(2)
 	defer ix.Close()
 	all := map[string]index.Facts{
-		"girl":    {Gallery: "missing", Sex: "female", Status: "open", BornFrom: 2004, BornTo: 2004},
-		"boy":     {Gallery: "missing", Sex: "male", Status: "open", BornFrom: 2008, BornTo: 2010},
-		"closed":  {Gallery: "missing", Sex: "female", Status: "closed", BornFrom: 2004, BornTo: 2004},
+		"girl":    {Gallery: "missing", Sex: "female", Status: "open", BornFrom: 2004, BornTo: 2004, Region: "CN-51"},
+		"boy":     {Gallery: "missing", Sex: "male", Status: "open", BornFrom: 2008, BornTo: 2010, Region: "CN"},
+		"closed":  {Gallery: "missing", Sex: "female", Status: "closed", BornFrom: 2004, BornTo: 2004, Region: "CN-5"},
 		"unknown": {Gallery: "missing"},
-		"after":   {Gallery: "missing", Sex: "male", Status: "open", BornFrom: 2006},
-		"before":  {Gallery: "missing", Sex: "male", Status: "open", BornTo: 2005},
-		"found":   {Gallery: "found", Sex: "female", Status: "open", BornFrom: 2004, BornTo: 2006},
+		"after":   {Gallery: "missing", Sex: "male", Status: "open", BornFrom: 2006, Region: "VN"},
+		"before":  {Gallery: "missing", Sex: "male", Status: "open", BornTo: 2005, Region: "CN-51-01"},
+		"found":   {Gallery: "found", Sex: "female", Status: "open", BornFrom: 2004, BornTo: 2006, Region: "CNX"},
 	}
 	for id, f := range all {
 		if err := ix.Replace(ctx, id, f, []index.Reference{{Face: "f", Vector: []float32{1, 0}}}); err != nil {
@@ -359,6 +365,9 @@ func testFilters(t *testing.T, open func(dim int) index.Index) {
 		{"among some, and unknown to the index", index.Filter{Among: set("boy", "found", "nobody")}, "boy found"},
 		{"among and by gallery", index.Filter{Among: set("boy", "found"), Gallery: "found"}, "found"},
 		{"all but one", index.Filter{Sex: "male", Except: "boy"}, "after before unknown"},
+		{"a region with its parts, and none by a code that merely begins alike", index.Filter{Regions: []string{"CN"}}, "before boy closed girl unknown"},
+		{"a part of a region", index.Filter{Regions: []string{"CN-51"}}, "before girl unknown"},
+		{"several regions", index.Filter{Regions: []string{"CN-51", "VN"}, Gallery: "missing"}, "after before girl unknown"},
 		{"nothing", index.Filter{Gallery: "elsewhere"}, ""},
 	} {
 		hits, err := ix.Search(ctx, index.Query{Vector: []float32{1, 1}, Filter: tt.filter, Limit: 10})
