@@ -17,7 +17,7 @@ type CaseFacts struct {
 	Marks  string   `json:"marks,omitempty" maxLength:"2000" doc:"Birthmarks, scars, moles and other marks."`
 	Notes  string   `json:"notes,omitempty" maxLength:"10000"`
 	Ref    string   `json:"ref,omitempty" maxLength:"200" doc:"Your own reference for the case, such as a record number. Unique within a gallery."`
-	Status string   `json:"status,omitempty" enum:"open,closed" default:"open" doc:"Only open cases are candidates unless a search asks for closed ones."`
+	Region string   `json:"region,omitempty" maxLength:"40" doc:"Code of the region that is responsible for the case; empty while nobody has said."`
 }
 
 // Range is a date, or the two dates it lies between, each to the precision known.
@@ -43,19 +43,27 @@ type CaseChange struct {
 	Marks   *string   `json:"marks,omitempty" maxLength:"2000"`
 	Notes   *string   `json:"notes,omitempty" maxLength:"10000"`
 	Ref     *string   `json:"ref,omitempty" maxLength:"200"`
-	Status  *string   `json:"status,omitempty" enum:"open,closed"`
+	Region  *string   `json:"region,omitempty" maxLength:"40"`
+	// Verified is for staff.
+	Verified *string `json:"verified,omitempty" maxLength:"200" doc:"The police report's number, once an officer has checked a family's report. Families cannot set it."`
 }
 
 // Case is a case as the server tells it.
 type Case struct {
 	ID      string `json:"id" example:"c_k3v…"`
 	Gallery string `json:"gallery" enum:"missing,found"`
+	Number  string `json:"number" doc:"The number people use: M-000123-7." example:"M-000123-7"`
 	CaseFacts
-	Version    int64     `json:"version"`
-	CreatedAt  time.Time `json:"created_at"`
-	UpdatedAt  time.Time `json:"updated_at"`
-	PhotoCount int       `json:"photo_count"`
-	Photos     []Photo   `json:"photos,omitempty" doc:"Filled when one case is read, oldest photo first."`
+	Status     string     `json:"status" enum:"open,closed" doc:"Only open cases are candidates unless a search asks for closed ones."`
+	ClosedAs   string     `json:"closed_as,omitempty" enum:",closed,withdrawn,reunited"`
+	DestroyAt  *time.Time `json:"destroy_at,omitempty" doc:"When a closed case will be destroyed with its photos."`
+	Verified   string     `json:"verified,omitempty" doc:"The police report's number, where an officer has checked a family's report."`
+	ByFamily   bool       `json:"by_family,omitempty" doc:"A family reported it."`
+	Version    int64      `json:"version"`
+	CreatedAt  time.Time  `json:"created_at"`
+	UpdatedAt  time.Time  `json:"updated_at"`
+	PhotoCount int        `json:"photo_count"`
+	Photos     []Photo    `json:"photos,omitempty" doc:"Filled when one case is read, oldest photo first."`
 }
 
 // CasePage is one page of a list of cases.
@@ -141,6 +149,8 @@ type Candidate struct {
 	Faces        Evidence `json:"faces" doc:"What the faces say, all photos of the case taken together."`
 	Plausibility Records  `json:"plausibility" doc:"What the records say beside the faces."`
 	Case         Case     `json:"case"`
+	// HeldBy is set where the caller may not see the case.
+	HeldBy string `json:"held_by,omitempty" doc:"Region that holds the case. You are shown no more of it: ask for a look with POST /cases/{case}/asks."`
 	// Photo and Face are the pair's enrolled side.
 	Photo     Photo      `json:"photo" doc:"The photo that carried the score, with its faces."`
 	Face      Face       `json:"face" doc:"The face in it that carried the score."`

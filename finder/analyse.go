@@ -11,9 +11,12 @@ import (
 )
 
 // wake tells one idle worker to look at the queue.
-func (f *Finder) wake() {
+func (f *Finder) wake() { poke(f.work) }
+
+// poke leaves word in a channel that holds one, unless it is there already.
+func poke(c chan struct{}) {
 	select {
-	case f.work <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

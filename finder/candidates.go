@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -23,9 +24,11 @@ var ErrLoading = errors.New("words are still being loaded: search without them, 
 type Query struct {
 	Gallery          registry.Gallery // "": the gallery opposite an enrolled face, else missing
 	Sex              registry.Sex
-	Statuses         []registry.Status // none: open cases only
-	BornFrom, BornTo int               // years
-	Words            string            // only cases that hold all of these
+	Statuses         []registry.Status            // none: open cases only
+	BornFrom, BornTo int                          // years
+	Regions          []string                     // only cases that these regions cover; none: anywhere
+	Among            map[registry.CaseID]struct{} // only these cases; nil: any
+	Words            string                       // only cases that hold all of these
 	Limit            int
 	Cursor           string
 	// FacesAlone leaves what the records say out of the ranking; it is shown all the same.
@@ -114,16 +117,23 @@ type ranked struct {
 // Candidates ranks the cases of the gallery by how much speaks for one child: a shortlist by the nearest faces, then every case
 // of it compared in full.
 func (f *Finder) Candidates(ctx context.Context, p *Probe, face int, q Query) (Candidates, error) {
-	out := Candidates{Gallery: p.Searches(q.Gallery)}
+	g := p.Searches(q.Gallery)
 	s, err := p.subject(face)
 	if err != nil {
-		return out, err
+		return Candidates{Gallery: g}, err
 	}
 	if p.Case == "" {
 		s = f.informed(s, q.About)
 	}
+	return f.candidates(ctx, s, p.Case, g, q)
+}
+
+// candidates are Candidates of a subject in a gallery; own is its case, which is no candidate of its own.
+func (f *Finder) candidates(ctx context.Context, s *subject, own registry.CaseID, g registry.Gallery, q Query) (out Candidates, err error) {
+	defer f.serve()()
+	out.Gallery = g
 	filter := q.filter()
-	filter.Gallery, filter.Except = string(out.Gallery), string(p.Case)
+	filter.Gallery, filter.Except = string(g), string(own)
 	if q.Words != "" {
 		if !f.wordsLoaded.Load() {
 			return out, ErrLoading
@@ -163,12 +173,12 @@ func (f *Finder) Candidates(ctx context.Context, p *Probe, face int, q Query) (C
 		}
 		at = place{Seen: at.Seen, Tier: tierAfter(*next)}
 	}
-	whole, err := c.whole(ctx, out.Gallery, p.Case)
+	whole, err := c.whole(ctx, g, own)
 	if err != nil {
 		return out, err
 	}
 	for i, r := range page {
-		candidate, err := c.candidate(ctx, r, p)
+		candidate, err := c.candidate(ctx, r, own)
 		if errors.Is(err, registry.ErrNotFound) { // deleted since the index was asked
 			continue
 		}
@@ -235,22 +245,26 @@ func (c *comparison) tier(ctx context.Context, filter index.Filter, after *index
 func (c *comparison) rank(hits []index.Hit) []ranked {
 	out := make([]ranked, 0, len(hits))
 	for _, h := range hits {
-		e := c.shelf.get(registry.CaseID(h.Case))
-		if e == nil || e.evidence == nil { // deleted since the index was asked
-			continue
+		id := registry.CaseID(h.Case)
+		if e := c.shelf.get(id); e.comparable() { // else deleted since the index was asked
+			out = append(out, c.weigh(id, e))
 		}
-		r := ranked{id: registry.CaseID(h.Case), enrolled: e, records: c.subject.record.Compare(e.record)}
-		r.faces = c.metric.Compare(c.subject.evidence, e.evidence).LogLR
-		r.score = r.faces
-		if !c.alone {
-			r.score += r.records.LogLR
-		}
-		out = append(out, r)
 	}
 	slices.SortFunc(out, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(string(a.id), string(b.id)))
 	})
 	return out
+}
+
+// weigh compares one case in full. It must be comparable.
+func (c *comparison) weigh(id registry.CaseID, e *enrolled) ranked {
+	r := ranked{id: id, enrolled: e, records: c.subject.record.Compare(e.record)}
+	r.faces = c.metric.Compare(c.subject.evidence, e.evidence).LogLR
+	r.score = r.faces
+	if !c.alone {
+		r.score += r.records.LogLR
+	}
+	return r
 }
 
 // whole is the best cases by their faces alone, whatever else was asked for: what a candidate is checked against.
@@ -289,7 +303,7 @@ func (c *comparison) alike(ctx context.Context, r ranked, except registry.CaseID
 	return n, nil
 }
 
-func (c *comparison) candidate(ctx context.Context, r ranked, p *Probe) (out Candidate, err error) {
+func (c *comparison) candidate(ctx context.Context, r ranked, own registry.CaseID) (out Candidate, err error) {
 	out = Candidate{Score: r.score, Faces: r.faces, Plausibility: r.records}
 	best := c.metric.Best(c.subject.evidence, r.enrolled.evidence)
 	probe, ref := c.subject.refs[best.A], r.enrolled.refs[best.B]
@@ -308,7 +322,7 @@ func (c *comparison) candidate(ctx context.Context, r ranked, p *Probe) (out Can
 		out.Sightings = append(out.Sightings, s.sighting(false))
 	}
 	out.Counter.Most = counted
-	out.Counter.Alike, err = c.alike(ctx, r, p.Case)
+	out.Counter.Alike, err = c.alike(ctx, r, own)
 	return out, err
 }
 
@@ -327,9 +341,14 @@ func (f *Finder) Cases(ctx context.Context, q Query) ([]registry.Case, string, e
 		}
 		return f.casesByWords(ctx, q)
 	}
-	return f.Registry.ListCases(ctx, registry.CaseQuery{
-		Gallery: q.Gallery, Sex: q.Sex, Statuses: q.statuses(), BornFrom: q.BornFrom, BornTo: q.BornTo, Limit: q.Limit, Cursor: q.Cursor,
-	})
+	list := registry.CaseQuery{
+		Gallery: q.Gallery, Sex: q.Sex, Statuses: q.statuses(), BornFrom: q.BornFrom, BornTo: q.BornTo, Regions: q.regions(),
+		Limit: q.Limit, Cursor: q.Cursor,
+	}
+	if q.Among != nil {
+		list.IDs = slices.AppendSeq([]registry.CaseID{}, maps.Keys(q.Among)) // not nil: among none is not among any
+	}
+	return f.Registry.ListCases(ctx, list)
 }
 
 func (f *Finder) casesByWords(ctx context.Context, q Query) ([]registry.Case, string, error) {
@@ -368,9 +387,23 @@ func (q Query) statuses() []registry.Status {
 	return q.Statuses
 }
 
+// regions are those that narrow: none where one of them is everywhere.
+func (q Query) regions() []string {
+	if slices.Contains(q.Regions, registry.Everywhere) {
+		return nil
+	}
+	return q.Regions
+}
+
 // filter is what the indexes narrow by.
 func (q Query) filter() index.Filter {
-	f := index.Filter{Gallery: string(q.Gallery), Sex: string(q.Sex), BornFrom: q.BornFrom, BornTo: q.BornTo}
+	f := index.Filter{Gallery: string(q.Gallery), Sex: string(q.Sex), BornFrom: q.BornFrom, BornTo: q.BornTo, Regions: q.regions()}
+	if q.Among != nil {
+		f.Among = make(map[string]struct{}, len(q.Among))
+		for id := range q.Among {
+			f.Among[string(id)] = struct{}{}
+		}
+	}
 	for _, s := range q.statuses() {
 		f.Statuses = append(f.Statuses, string(s))
 	}

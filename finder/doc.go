@@ -7,4 +7,5 @@
 //	follow     → registry changes reach the indexes   (follow.go)
 //	Probe      → a face to search with, enrolled or from a photo that is not kept   (probe.go)
 //	Candidates → the other gallery's cases, ranked   (candidates.go)
+//	Standing   → what changed is compared with the whole other gallery, and becomes leads   (standing.go)
 package finder

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,10 @@ type Config struct {
 	Models      string // directory of the model cards; empty for models.DefaultDir
 	Set         string // name of the model set; empty for "default"
 	Workers     int    // photos analysed at once; 0 for one per core
-	Log         *slog.Logger
+	// LeadThreshold is the score, as log10 of the likelihood ratio of faces and records, at which a pair becomes a lead; 0 for
+	// DefaultLeadThreshold. Another threshold holds for what is compared from then on.
+	LeadThreshold float64
+	Log           *slog.Logger
 }
 
 // Finder joins engine, metric, index and registry. It is safe for concurrent use.
@@ -51,6 +55,12 @@ type Finder struct {
 
 	wordsLoaded atomic.Bool
 	loading     sync.Mutex // held while words are loaded
+
+	threshold float64       // of leads, as a log-LR
+	changed   chan struct{} // holds word that the indexes have followed something
+	standing  sync.Mutex    // held while the standing search compares
+	searching atomic.Int64  // searches that people wait for
+	destroyed func([]registry.CaseID)
 
 	probes  *probes
 	work    chan struct{}
@@ -135,6 +145,9 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.LeadThreshold == 0 {
+		c.LeadThreshold = DefaultLeadThreshold
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -152,6 +165,8 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 		templates:    set.ID + "." + metric.ID(),
 		faces:        index.NewExact(metric.Dim()),
 		shelf:        newShelf(),
+		threshold:    c.LeadThreshold * math.Ln10,
+		changed:      make(chan struct{}, 1),
 		words:        words,
 		probes:       kept,
 		work:         make(chan struct{}, 1),
@@ -209,7 +224,7 @@ func (f *Finder) TemplateSet() string { return f.templates }
 // followEvery bounds how long another process's change (an import, a command) takes to reach this one's indexes.
 const followEvery = time.Second
 
-// Run analyses queued photos and follows the registry until ctx ends, then returns once all work in hand is finished or
+// Run analyses queued photos, follows the registry, searches for leads and destroys the cases whose time has come, until ctx ends, then returns once all work in hand is finished or
 // handed back.
 func (f *Finder) Run(ctx context.Context) error {
 	// Photos that other models analysed cannot be found under this one: analyse them again.
@@ -230,6 +245,8 @@ func (f *Finder) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	g.Go(func() error { return f.stand(ctx) })
+	g.Go(func() error { return f.retain(ctx) })
 	g.Go(func() error {
 		tick := time.NewTicker(followEvery)
 		defer tick.Stop()
@@ -272,6 +289,7 @@ type Status struct {
 	Cases      int  // with at least one reference
 	References int
 	Queued     int // photos waiting for analysis
+	Standing   int // cases waiting for the standing search; MostStanding stands for more
 }
 
 // Status reports readiness and load.
@@ -282,5 +300,10 @@ func (f *Finder) Status(ctx context.Context) (Status, error) {
 	if s.Queued, err = f.Registry.QueueDepth(ctx); err != nil {
 		return s, fmt.Errorf("status: %w", err)
 	}
+	due, err := f.Registry.DueCases(ctx, MostStanding)
+	if err != nil {
+		return s, fmt.Errorf("status: %w", err)
+	}
+	s.Standing = len(due)
 	return s, nil
 }

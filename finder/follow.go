@@ -74,9 +74,17 @@ func (f *Finder) Refresh(ctx context.Context) {
 // CatchUp brings the indexes up to every change the registry has acknowledged. A caller that changed something and calls
 // it then finds its own change in any search.
 func (f *Finder) CatchUp(ctx context.Context) error {
+	gone, err := f.follow(ctx)
+	f.forget(gone)
+	return err
+}
+
+// follow is CatchUp, and says which cases are gone.
+func (f *Finder) follow(ctx context.Context) (gone []registry.CaseID, err error) {
 	f.catchUp.Lock()
 	defer f.catchUp.Unlock()
-	return f.eachChange(ctx, f.followed.Load(), func(ctx context.Context, ch registry.Change, c *registry.Case) error {
+	before := f.followed.Load()
+	err = f.eachChange(ctx, before, func(ctx context.Context, ch registry.Change, c *registry.Case) error {
 		if f.wordsLoaded.Load() {
 			if err := f.followWords(ctx, ch, c); err != nil {
 				return err
@@ -85,9 +93,16 @@ func (f *Finder) CatchUp(ctx context.Context) error {
 		if err := f.followFaces(ctx, ch, c); err != nil {
 			return err
 		}
+		if c == nil {
+			gone = append(gone, ch.Case)
+		}
 		f.followed.Store(ch.Seq)
 		return nil
 	})
+	if f.followed.Load() > before {
+		poke(f.changed)
+	}
+	return gone, err
 }
 
 // eachChange hands every change after since to do, with the case as it is now; nil where it is gone, which may be before its
@@ -170,7 +185,7 @@ func (f *Finder) followWords(ctx context.Context, ch registry.Change, c *registr
 func facts(c registry.Case) index.Facts {
 	return index.Facts{
 		Gallery: string(c.Gallery), Sex: string(c.Sex), Status: string(c.Status),
-		BornFrom: c.BornFrom.Year(), BornTo: c.BornTo.Year(),
+		BornFrom: c.BornFrom.Year(), BornTo: c.BornTo.Year(), Region: c.Region,
 	}
 }
 

@@ -22,7 +22,7 @@ type NewPhoto struct {
 	// Key is the sender's own name for this upload, or empty: the same upload by the same Caller under the same key is
 	// answered like the first, for registry.RequestLife.
 	Key    string
-	Caller registry.KeyID
+	Caller registry.AccountID
 }
 
 // ErrDeleted means that a repeated upload's photo was deleted since it was first sent.

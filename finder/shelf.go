@@ -20,6 +20,9 @@ type enrolled struct {
 	subject
 }
 
+// comparable says whether the case is there and has a face to compare.
+func (e *enrolled) comparable() bool { return e != nil && e.evidence != nil }
+
 // subject is a child as it is compared: the faces of a case, or one face of a photo that is not kept.
 type subject struct {
 	evidence *match.Evidence // nil where no face can be found

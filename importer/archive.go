@@ -104,7 +104,7 @@ func (a *Archive) folderGroups(yield func(Group, error) bool) {
 }
 
 // columns a manifest may have; photo and case it must have.
-var columns = []string{"photo", "case", "gallery", "names", "sex", "born", "born_to", "place", "on", "marks", "notes", "taken"}
+var columns = []string{"photo", "case", "gallery", "names", "sex", "born", "born_to", "region", "place", "on", "marks", "notes", "taken"}
 
 func (a *Archive) manifestGroups(yield func(Group, error) bool) {
 	f, err := a.root.Open(a.manifest)
@@ -190,7 +190,7 @@ func (a *Archive) manifestGroups(yield func(Group, error) bool) {
 func manifestCase(cell func(string) string, gallery registry.Gallery) (c registry.Case, err error) {
 	c = registry.Case{
 		Gallery: gallery, Ref: cell("case"), Sex: registry.Sex(strings.ToLower(cell("sex"))),
-		Place: cell("place"), Marks: cell("marks"), Notes: cell("notes"),
+		Region: cell("region"), Place: cell("place"), Marks: cell("marks"), Notes: cell("notes"),
 	}
 	for name := range strings.SplitSeq(cell("names"), ";") {
 		if name = strings.TrimSpace(name); name != "" {

@@ -165,7 +165,7 @@ func (r *Registry) SaveAnalysis(ctx context.Context, id PhotoID, set string, a N
 		}
 		taken, by := old.Taken, old.TakenBy
 		if by != TakenPerson && !a.TakenEXIF.IsZero() {
-			taken, by = NewPhoto{TakenEXIF: a.TakenEXIF}.taken()
+			taken, by = NewPhoto{TakenEXIF: a.TakenEXIF}.taken(r.now())
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE photos SET state = 'analysed', reason = '', tries = 0, owner = '', model_set = ?,
 			width = ?, height = ?, taken = ?, taken_by = ?, subject = ?, subject_by = ? WHERE id = ?`,

@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strconv"
 	"strings"
+	"time"
+	"unicode"
 )
 
 // CaseQuery says which cases ListCases lists. Zero fields do not narrow. A case whose fact is unknown passes every filter
@@ -20,8 +23,11 @@ type CaseQuery struct {
 	Sex              Sex
 	BornFrom, BornTo int // years; a case passes when its own range overlaps
 	IDs              []CaseID
-	Limit            int    // 1 to MaxListed; 0 is DefaultListed
-	Cursor           string // next of the page before
+	Regions          []string  // of an account, which covers them as Covers says; nil is everywhere
+	Region           string    // this region and those under it
+	ReportedBy       AccountID // exactly
+	Limit            int       // 1 to MaxListed; 0 is DefaultListed
+	Cursor           string    // next of the page before
 }
 
 // Bounds of a list's page.
@@ -31,7 +37,7 @@ const (
 )
 
 const caseColumns = `c.id, c.gallery, c.status, c.names, c.sex, c.born_from, c.born_to, c.place, c.on_date, c.marks, c.notes, c.ref,
-	c.created_at, c.updated_at, c.version, (SELECT count(*) FROM photos q WHERE q.case_id = c.id)`
+	c.created_at, c.updated_at, c.version, c.region, c.reported_by, c.verified, c.closed_as, c.destroy_at, c.n, (SELECT count(*) FROM photos q WHERE q.case_id = c.id)`
 
 // scanner is a row of *sql.Row or *sql.Rows.
 type scanner interface{ Scan(...any) error }
@@ -40,52 +46,80 @@ type scanner interface{ Scan(...any) error }
 func scanCase(row scanner, more ...any) (Case, error) {
 	var c Case
 	var names string
-	var created, updated int64
+	var created, updated, destroy int64
 	err := row.Scan(append([]any{&c.ID, &c.Gallery, &c.Status, &names, &c.Sex, &c.BornFrom, &c.BornTo, &c.Place, &c.On,
-		&c.Marks, &c.Notes, &c.Ref, &created, &updated, &c.Version, &c.Photos}, more...)...)
+		&c.Marks, &c.Notes, &c.Ref, &created, &updated, &c.Version, &c.Region, &c.ReportedBy, &c.Verified, &c.ClosedAs, &destroy, &c.N, &c.Photos}, more...)...)
 	if err != nil {
 		return Case{}, err
 	}
 	c.CreatedAt, c.UpdatedAt = fromMillis(created), fromMillis(updated)
+	c.Destroy = fromMillis(destroy)
 	if err := json.Unmarshal([]byte(names), &c.Names); err != nil {
 		return Case{}, fmt.Errorf("names of case %s: %w: %w", c.ID, ErrCorrupt, err)
 	}
 	return c, nil
 }
 
-// CreateCase stores a new case and returns it with its id, times and version. Status defaults to Open. It ignores the
-// fields that the registry fills. *FieldError for a field that breaks the rules; ErrDuplicate when the gallery has a case
-// with the same Ref.
+// CreateCase stores a new case and returns it with its id, times and version. Status defaults to Open; one that is closed
+// from the start is a record of the past, and kept. ReportedBy defaults to the actor's account. It ignores the other fields
+// that the registry fills. *FieldError for a field that breaks the rules; ErrDuplicate when the gallery has a case with the
+// same Ref.
 func (r *Registry) CreateCase(ctx context.Context, c Case) (Case, error) {
-	c.ID, c.Version, c.Photos = CaseID(newID("c_")), 1, 0
-	c.CreatedAt = now()
-	c.UpdatedAt = c.CreatedAt
-	if c.Status == "" {
-		c.Status = StatusOpen
+	if c.ReportedBy == "" {
+		c.ReportedBy = ActorOf(ctx).Account
 	}
-	if err := c.tidy(c.CreatedAt); err != nil {
-		return Case{}, wrap(err, "create case")
-	}
-	key, err := r.keys.newCaseKey(c.ID)
+	key, err := r.beginCase(&c)
 	if err != nil {
 		return Case{}, wrap(err, "create case")
 	}
 	err = r.change(ctx, "create case", func(ctx context.Context, tx *sql.Tx) error {
-		if err := refFree(ctx, tx, c); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO cases (id, gallery, status, names, sex, born_from, born_to, place, on_date,
-			marks, notes, ref, key, created_at, updated_at, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			c.ID, c.Gallery, c.Status, c.namesJSON(), c.Sex, c.BornFrom, c.BornTo, c.Place, c.On,
-			c.Marks, c.Notes, c.Ref, key, millis(c.CreatedAt), millis(c.UpdatedAt), c.Version); err != nil {
-			return err
-		}
-		return noteChange(ctx, tx, c.ID, false)
+		return r.insertCase(ctx, tx, &c, key)
 	})
 	if err != nil {
 		return Case{}, err
 	}
 	return c, nil
+}
+
+// beginCase checks a new case, fills what the registry fills, and makes the key of its photos, sealed.
+func (r *Registry) beginCase(c *Case) (key []byte, err error) {
+	c.ID, c.Version, c.Photos, c.ClosedAs, c.Destroy = CaseID(newID("c_")), 1, 0, "", time.Time{}
+	c.CreatedAt = r.now()
+	c.UpdatedAt = c.CreatedAt
+	switch c.Status {
+	case "":
+		c.Status = StatusOpen
+	case StatusClosed:
+		c.ClosedAs = ClosedByOfficer
+	}
+	if err := c.tidy(c.CreatedAt); err != nil {
+		return nil, err
+	}
+	return r.keys.newCaseKey(c.ID)
+}
+
+func (r *Registry) insertCase(ctx context.Context, tx *sql.Tx, c *Case, key []byte) error {
+	if err := refFree(ctx, tx, *c); err != nil {
+		return err
+	}
+	if err := knownRegion(ctx, tx, c.Region); err != nil {
+		return err
+	}
+	res, err := tx.ExecContext(ctx, `INSERT INTO cases (id, gallery, status, names, sex, born_from, born_to, place, on_date,
+		marks, notes, ref, key, created_at, updated_at, version, region, reported_by, verified, closed_as)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		c.ID, c.Gallery, c.Status, c.namesJSON(), c.Sex, c.BornFrom, c.BornTo, c.Place, c.On,
+		c.Marks, c.Notes, c.Ref, key, millis(c.CreatedAt), millis(c.UpdatedAt), c.Version, c.Region, c.ReportedBy, c.Verified, c.ClosedAs)
+	if err != nil {
+		return err
+	}
+	if c.N, err = res.LastInsertId(); err != nil {
+		return err
+	}
+	if err := noteChange(ctx, tx, c.ID, false); err != nil {
+		return err
+	}
+	return r.audit(ctx, tx, Note{Action: "case.created", Case: c.ID})
 }
 
 // refFree reports ErrDuplicate when another case of the gallery has the same reference.
@@ -119,11 +153,77 @@ func (r *Registry) CaseByRef(ctx context.Context, g Gallery, ref string) (Case, 
 	return c, wrap(err, "case with reference %q in %s", ref, g)
 }
 
+// Number is the case's number for people: short, and with a last digit that catches a slip. It tells a missing child's case
+// from a found one's, and nothing else.
+func (c Case) Number() string {
+	letter := "M"
+	if c.Gallery == Found {
+		letter = "F"
+	}
+	digits := fmt.Sprintf("%06d", c.N)
+	return fmt.Sprintf("%s-%s-%d", letter, digits, luhn(digits))
+}
+
+// luhn is the check digit of ISO/IEC 7812: it finds any single wrong digit, and nearly every swap of two neighbours.
+func luhn(digits string) int {
+	sum := 0
+	for i := range len(digits) {
+		d := int(digits[len(digits)-1-i] - '0')
+		if i%2 == 0 {
+			if d *= 2; d > 9 {
+				d -= 9
+			}
+		}
+		sum += d
+	}
+	return (10 - sum%10) % 10
+}
+
+// CaseByNumber reads a case by its number for people, in either case, with blanks and hyphens where a person puts them.
+// ErrNotFound for any text that is no case's number.
+func (r *Registry) CaseByNumber(ctx context.Context, number string) (Case, error) {
+	text := strings.Map(func(c rune) rune {
+		if c == '-' || unicode.IsSpace(c) {
+			return -1
+		}
+		return unicode.ToUpper(c)
+	}, number)
+	gallery, ok := map[byte]Gallery{'M': Missing, 'F': Found}[(text + " ")[0]]
+	if !ok || len(text) < 8 || strings.Trim(text[1:], "0123456789") != "" {
+		return Case{}, fmt.Errorf("case number %.40q: %w", number, ErrNotFound)
+	}
+	digits, check := text[1:len(text)-1], text[len(text)-1]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || luhn(digits) != int(check-'0') {
+		return Case{}, fmt.Errorf("case number %.40q: %w", number, ErrNotFound)
+	}
+	c, err := scanCase(r.readers.QueryRowContext(ctx, "SELECT "+caseColumns+" FROM cases c WHERE c.n = ? AND c.gallery = ?", n, gallery))
+	return c, wrap(err, "case number %.40q", number)
+}
+
+// changedFields names the facts in which two states of a case differ, as the API names them.
+func changedFields(a, b Case) string {
+	var names []string
+	for _, f := range []struct {
+		name string
+		a, b any
+	}{
+		{"names", a.namesJSON(), b.namesJSON()}, {"sex", a.Sex, b.Sex}, {"born.from", a.BornFrom, b.BornFrom}, {"born.to", a.BornTo, b.BornTo},
+		{"place", a.Place, b.Place}, {"on", a.On, b.On}, {"marks", a.Marks, b.Marks}, {"notes", a.Notes, b.Notes}, {"ref", a.Ref, b.Ref},
+		{"region", a.Region, b.Region}, {"verified", a.Verified, b.Verified},
+	} {
+		if f.a != f.b {
+			names = append(names, f.name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
 // UpdateCase stores the facts of c and returns the case as it now is. ErrConflict when c.Version is not the stored one:
-// someone changed the case since c was read. The gallery cannot change.
+// someone changed the case since c was read. The gallery cannot change, nor the status: CloseCase and ReopenCase do that.
 func (r *Registry) UpdateCase(ctx context.Context, c Case) (Case, error) {
 	what := "change case " + string(c.ID)
-	at := now()
+	at := r.now()
 	if err := c.tidy(at); err != nil {
 		return Case{}, wrap(err, "%s", what)
 	}
@@ -139,20 +239,30 @@ func (r *Registry) UpdateCase(ctx context.Context, c Case) (Case, error) {
 		if old.Gallery != c.Gallery {
 			return &FieldError{"gallery", "cannot change: make a new case in the other gallery and delete this one"}
 		}
+		if old.Status != c.Status {
+			return &FieldError{"status", "cannot change with the facts: close or reopen the case"}
+		}
 		if err := refFree(ctx, tx, c); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE cases SET status = ?, names = ?, sex = ?, born_from = ?, born_to = ?, place = ?,
-			on_date = ?, marks = ?, notes = ?, ref = ?, updated_at = ?, version = version + 1 WHERE id = ?`,
-			c.Status, c.namesJSON(), c.Sex, c.BornFrom, c.BornTo, c.Place,
-			c.On, c.Marks, c.Notes, c.Ref, millis(at), c.ID); err != nil {
+		if c.Region != old.Region {
+			if err := knownRegion(ctx, tx, c.Region); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE cases SET names = ?, sex = ?, born_from = ?, born_to = ?, place = ?,
+			on_date = ?, marks = ?, notes = ?, ref = ?, region = ?, verified = ?, updated_at = ?, version = version + 1 WHERE id = ?`,
+			c.namesJSON(), c.Sex, c.BornFrom, c.BornTo, c.Place,
+			c.On, c.Marks, c.Notes, c.Ref, c.Region, c.Verified, millis(at), c.ID); err != nil {
 			return err
 		}
 		if err := noteChange(ctx, tx, c.ID, false); err != nil {
 			return err
 		}
-		out, err = scanCase(tx.QueryRowContext(ctx, "SELECT "+caseColumns+" FROM cases c WHERE c.id = ?", c.ID))
-		return err
+		if out, err = scanCase(tx.QueryRowContext(ctx, "SELECT "+caseColumns+" FROM cases c WHERE c.id = ?", c.ID)); err != nil {
+			return err
+		}
+		return r.audit(ctx, tx, Note{Action: "case.changed", Case: c.ID, Detail: map[string]string{"fields": changedFields(old, out)}})
 	})
 	if err != nil {
 		return Case{}, err
@@ -161,27 +271,39 @@ func (r *Registry) UpdateCase(ctx context.Context, c Case) (Case, error) {
 }
 
 // DeleteCase deletes a case with its photos, faces and templates, and destroys the key of its photos: should a copy of
-// a photo's file survive anywhere, nobody can read it.
+// a photo's file survive anywhere, nobody can read it. The account of the family that reported it ends with it.
 func (r *Registry) DeleteCase(ctx context.Context, id CaseID) error {
-	return r.deleteCase(ctx, id, "DELETE FROM cases WHERE id = ?")
+	return r.deleteCase(ctx, id, "case.deleted", "DELETE FROM cases WHERE id = ?1")
 }
 
 // DeleteEmptyCase deletes a case that has no photo, and leaves one alone that has: ErrNotFound then.
 func (r *Registry) DeleteEmptyCase(ctx context.Context, id CaseID) error {
-	return r.deleteCase(ctx, id, "DELETE FROM cases WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM photos WHERE case_id = ?1)")
+	return r.deleteCase(ctx, id, "case.deleted", "DELETE FROM cases WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM photos WHERE case_id = ?1)")
 }
 
-func (r *Registry) deleteCase(ctx context.Context, id CaseID, statement string) error {
+// deleteCase deletes a case by a statement that names it as ?1, and more values behind it.
+func (r *Registry) deleteCase(ctx context.Context, id CaseID, action, statement string, more ...any) error {
 	what := "delete case " + string(id)
 	var files []string
 	err := r.change(ctx, what, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if files, err = photoFiles(ctx, tx, "case_id", string(id)); err != nil {
 			return err
 		}
-		if err := changed(tx.ExecContext(ctx, statement, id)); err != nil {
+		var family AccountID
+		err = tx.QueryRowContext(ctx, "SELECT account_id FROM families WHERE case_id = ?", id).Scan(&family)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		return noteChange(ctx, tx, id, true)
+		if err := changed(tx.ExecContext(ctx, statement, append([]any{id}, more...)...)); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM accounts WHERE id = ? AND role = ?", family, Family); err != nil {
+			return err
+		}
+		if err := noteChange(ctx, tx, id, true); err != nil {
+			return err
+		}
+		return r.audit(ctx, tx, Note{Action: action, Case: id})
 	})
 	if err != nil {
 		return err
@@ -241,30 +363,35 @@ func (r *Registry) ListCases(ctx context.Context, q CaseQuery) (cases []Case, ne
 	if q.BornTo != 0 {
 		add("c.born_from < ?", fmt.Sprintf("%04d", q.BornTo+1))
 	}
+	if q.Regions != nil {
+		add(covered("c.region"), jsonText(q.Regions))
+	}
+	if q.Region != "" {
+		add(under("c.region"), q.Region)
+	}
+	if q.ReportedBy != "" {
+		add("c.reported_by = ?", q.ReportedBy)
+	}
 	if q.IDs != nil {
 		add("c.id IN (SELECT value FROM json_each(?))", jsonText(q.IDs))
 	}
-	limit := q.Limit
-	switch {
-	case limit == 0:
-		limit = DefaultListed
-	case limit < 0 || limit > MaxListed:
-		return nil, "", &FieldError{"limit", fmt.Sprintf("goes from 1 to %d", MaxListed)}
+	limit, err := pageLimit(q.Limit)
+	if err != nil {
+		return nil, "", err
 	}
 	err = r.view(ctx, "list cases", func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT "+caseColumns+", c.n FROM cases c WHERE "+strings.Join(where, " AND ")+
+		rows, err := tx.QueryContext(ctx, "SELECT "+caseColumns+" FROM cases c WHERE "+strings.Join(where, " AND ")+
 			" ORDER BY c.n DESC LIMIT ?", append(args, limit+1)...) // one more tells whether there is a next page
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
-		var last int64
 		for rows.Next() {
 			if len(cases) == limit {
-				next = newCursor(last)
+				next = newCursor(cases[limit-1].N)
 				return nil
 			}
-			c, err := scanCase(rows, &last)
+			c, err := scanCase(rows)
 			if err != nil {
 				return err
 			}
@@ -273,6 +400,17 @@ func (r *Registry) ListCases(ctx context.Context, q CaseQuery) (cases []Case, ne
 		return rows.Err()
 	})
 	return cases, next, err
+}
+
+// pageLimit is how many rows a page has, of the limit that a query gives.
+func pageLimit(limit int) (int, error) {
+	switch {
+	case limit == 0:
+		return DefaultListed, nil
+	case limit < 0 || limit > MaxListed:
+		return 0, &FieldError{"limit", fmt.Sprintf("goes from 1 to %d", MaxListed)}
+	}
+	return limit, nil
 }
 
 // newCursor is the place behind the row n, with a checksum that tells a cursor from other text.

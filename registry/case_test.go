@@ -49,14 +49,20 @@ func TestCaseRoundTrip(t *testing.T) {
 		t.Error("references are unique within a gallery only:", err)
 	}
 
-	got.Status, got.Place = StatusClosed, "北京"
+	got.Place = "北京"
 	changed, err := r.UpdateCase(t.Context(), got)
-	if err != nil || changed.Version != 2 || changed.Place != "北京" || changed.Status != StatusClosed {
+	if err != nil || changed.Version != 2 || changed.Place != "北京" || changed.N != c.N || changed.Number() != c.Number() {
 		t.Fatal(changed, err)
 	}
 	if _, err := r.UpdateCase(t.Context(), got); !errors.Is(err, ErrConflict) {
 		t.Error(err)
 	}
+	changed.Status = StatusClosed
+	var field *FieldError
+	if _, err := r.UpdateCase(t.Context(), changed); !errors.As(err, &field) || field.Field != "status" {
+		t.Error(err)
+	}
+	changed.Status = StatusOpen
 	changed.Gallery = Found
 	changed.Ref = ""
 	if _, err := r.UpdateCase(t.Context(), changed); !errors.Is(err, ErrInvalid) {
@@ -98,6 +104,8 @@ func TestCaseRules(t *testing.T) {
 		"C1 control in notes":  {func(c *Case) { c.Notes = "a\u0085b" }, "notes"},
 		"not UTF-8":            {func(c *Case) { c.Marks = "caf\xe9" }, "marks"},
 		"ref too long":         {func(c *Case) { c.Ref = long(MaxRef + 1) }, "ref"},
+		"verified too long":    {func(c *Case) { c.Verified = long(MaxRef + 1) }, "verified"},
+		"newline in verified":  {func(c *Case) { c.Verified = "a\nb" }, "verified"},
 		"born today":           {func(c *Case) { c.BornFrom, c.BornTo = DayOf(at), DayOf(at) }, ""},
 		"born this year":       {func(c *Case) { c.BornFrom = date(t, "2026") }, ""},
 		"today ahead of UTC":   {func(c *Case) { c.On = date(t, "2026-11-24") }, ""},
@@ -174,6 +182,115 @@ func TestListCases(t *testing.T) {
 			t.Errorf("%d: %v", limit, err)
 		}
 	}
+}
+
+func TestCaseRegionAndReporter(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	for _, code := range []string{"CN", "CN-51", "CN-5", "TH"} {
+		if err := r.PutRegion(t.Context(), Region{Code: code, Names: map[string]string{"en": code}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	officer := WithActor(t.Context(), Actor{Account: "a_officer", Role: Officer})
+	add := func(region string) CaseID {
+		c, err := r.CreateCase(officer, Case{Gallery: Missing, Region: region, Verified: "P-17"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Case(t.Context(), c.ID); err != nil || !reflect.DeepEqual(got, c) || got.ReportedBy != "a_officer" {
+			t.Fatalf("%+v\n%+v\n%v", c, got, err)
+		}
+		return c.ID
+	}
+	sichuan, thai, none, five, china := add("CN-51"), add("TH"), add(""), add("CN-5"), add("CN")
+	other, err := r.CreateCase(t.Context(), Case{Gallery: Missing, ReportedBy: "a_other", Region: "TH"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		q    CaseQuery
+		want []CaseID
+	}{
+		"covered":       {CaseQuery{Regions: []string{"CN"}}, []CaseID{china, five, none, sichuan}},
+		"part":          {CaseQuery{Regions: []string{"CN-5"}}, []CaseID{five, none}},
+		"two":           {CaseQuery{Regions: []string{"CN-51", "TH"}}, []CaseID{other.ID, none, thai, sichuan}},
+		"everywhere":    {CaseQuery{Regions: []string{Everywhere}}, []CaseID{other.ID, china, five, none, thai, sichuan}},
+		"nowhere":       {CaseQuery{Regions: []string{}}, []CaseID{none}},
+		"wildcard":      {CaseQuery{Regions: []string{"%", "C_"}}, []CaseID{none}},
+		"region":        {CaseQuery{Region: "CN"}, []CaseID{china, five, none, sichuan}},
+		"region's part": {CaseQuery{Region: "CN-51"}, []CaseID{none, sichuan}},
+		"both":          {CaseQuery{Regions: []string{"TH"}, Region: "CN"}, []CaseID{none}},
+		"reporter":      {CaseQuery{ReportedBy: "a_other"}, []CaseID{other.ID}},
+	} {
+		cases, _, err := r.ListCases(t.Context(), c.q)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		var got []CaseID
+		for _, found := range cases {
+			got = append(got, found.ID)
+			if c.q.Regions != nil && !Covers(c.q.Regions, found.Region) {
+				t.Errorf("%s: %s is not covered", name, found.Region)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	var field *FieldError
+	if _, err := r.CreateCase(t.Context(), Case{Gallery: Missing, Region: "XX"}); !errors.As(err, &field) || field.Field != "region" {
+		t.Error(err)
+	}
+	other.Region = "XX"
+	if _, err := r.UpdateCase(t.Context(), other); !errors.As(err, &field) || field.Field != "region" {
+		t.Error(err)
+	}
+	other.Region, other.Verified, other.Place, other.ReportedBy = "CN", " P-18 ", "Secret place", "a_forged"
+	changed, err := r.UpdateCase(officer, other)
+	if err != nil || changed.Region != "CN" || changed.Verified != "P-18" || changed.ReportedBy != "a_other" {
+		t.Error(changed, err)
+	}
+	entries, _, err := r.Audit(t.Context(), AuditQuery{Case: other.ID, Action: "case.changed"})
+	if err != nil || len(entries) != 1 || entries[0].Detail["fields"] != "place,region,verified" || entries[0].Account != "a_officer" {
+		t.Error(entries, err)
+	}
+	closed, err := r.CreateCase(t.Context(), Case{Gallery: Missing, Status: StatusClosed})
+	if err != nil || closed.ClosedAs != ClosedByOfficer || !closed.Destroy.IsZero() {
+		t.Error(closed, err)
+	}
+}
+
+func TestCaseNumber(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	missing, found := newCase(t, r, Missing), newCase(t, r, Found)
+	if missing.Number() != "M-000001-8" || found.Number() != "F-000002-6" {
+		t.Error(missing.Number(), found.Number())
+	}
+	if n := (Case{Gallery: Missing, N: 1234567}).Number(); n != "M-1234567-4" {
+		t.Error(n)
+	}
+	for _, text := range []string{"M-000001-8", "m-000001-8", " m 000001 8 ", "M0000018", "M-0000018", "m\u3000000001-8"} {
+		if c, err := r.CaseByNumber(t.Context(), text); err != nil || c.ID != missing.ID {
+			t.Errorf("%q: %v %v", text, c.ID, err)
+		}
+	}
+	for _, text := range []string{
+		"", "M", "M-", "F-000001-8", "M-000002-6", "M-000001-7", "M-000010-8", "X-000001-8", "M-1-8", "000001-8", "M-00000１-8",
+		"M-000003-4", "M-999999999999999999999-1", "ſ-000001-8", "M-000001-8' OR 1", strings.Repeat("M", 1000), "M\x00000001-8",
+	} {
+		if c, err := r.CaseByNumber(t.Context(), text); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: %v %v", text, c.ID, err)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		digits := fmt.Sprintf("%06d", rapid.Int64Range(0, 1<<40).Draw(t, "n"))
+		at := rapid.IntRange(0, len(digits)-1).Draw(t, "at")
+		slip := []byte(digits)
+		slip[at] = '0' + (slip[at]-'0'+byte(rapid.IntRange(1, 9).Draw(t, "by")))%10
+		if luhn(digits) == luhn(string(slip)) {
+			t.Fatalf("%s and %s have the same check digit", digits, slip)
+		}
+	})
 }
 
 // TestCursorsUnderChange pages through a list while cases come and go: each case that was there all along is seen once.

@@ -1,189 +1,102 @@
 package registry
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
 
 func TestKeys(t *testing.T) {
-	dir := t.TempDir()
-	r := open(t, dir, Options{})
-	k, secret, err := r.CreateKey(t.Context(), " police ")
-	if err != nil || k.Name != "police" || !strings.HasPrefix(secret, "hw_") || len(secret) != 29 {
+	clock := newHandClock()
+	r := open(t, t.TempDir(), Options{Now: clock.now})
+	ctx := t.Context()
+	p := enrolled(t, r, "officer1", Officer)
+	k, secret, err := r.CreateKey(ctx, p.ID, " police ")
+	if err != nil || k.Name != "police" || k.Account != p.ID || !strings.HasPrefix(secret, "hw_") || len(secret) != 29 {
 		t.Fatal(k, secret, err)
 	}
+	if e := lastNote(t, r); e.Action != "key.created" || e.Subject != string(k.ID) || e.Detail["account"] != string(p.ID) {
+		t.Errorf("%+v", e)
+	}
 	for _, name := range []string{"", " ", "a\nb", strings.Repeat("a", MaxKeyName+1)} {
-		if _, _, err := r.CreateKey(t.Context(), name); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%q: %v", name, err)
+		_, _, err := r.CreateKey(ctx, p.ID, name)
+		wantField(t, err, "name")
+	}
+	family, _ := newFamilyAccount(t, r)
+	_, _, err = r.CreateKey(ctx, family, "a")
+	wantField(t, err, "account")
+	if _, _, err := r.CreateKey(ctx, "a_none", "a"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	a, err := r.Authenticate(ctx, secret)
+	if err != nil || a.Account != p.ID || a.Role != Officer || a.Name != p.Name || len(a.Regions) != 1 || a.Via != string(k.ID) || a.Purpose != "police" {
+		t.Fatalf("%+v %v", a, err)
+	}
+	used := clock.now()
+	for _, c := range []struct{ later, used time.Duration }{{0, 0}, {1, 0}, {1, 2}, {-10, -8}} { // halves of a minute
+		clock.add(c.later * step)
+		if _, err := r.Authenticate(ctx, secret); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := r.Keys(ctx)
+		if err != nil || len(keys) != 1 || !keys[0].LastUsed.Equal(used.Add(c.used*step)) {
+			t.Error(c, keys, err)
 		}
 	}
-	got, err := r.Authenticate(t.Context(), secret)
-	if err != nil || got.ID != k.ID || got.LastUsed.IsZero() {
-		t.Fatal(got, err)
-	}
-	again, err := r.Authenticate(t.Context(), secret)
-	if err != nil || !again.LastUsed.Equal(got.LastUsed) {
-		t.Error("last use was written twice within a minute", again, err)
-	}
 	for _, s := range []string{"", "hw_", secret + "x", string(k.ID)} {
-		if _, err := r.Authenticate(t.Context(), s); !errors.Is(err, ErrNotFound) {
+		if _, err := r.Authenticate(ctx, s); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: %v", s, err)
 		}
 	}
-	token, err := r.CreateSession(t.Context(), k.ID, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s, err := r.Session(t.Context(), token); err != nil || s.ID != k.ID {
-		t.Fatal(s, err)
-	}
-	for _, f := range files(t, dir) {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if bytes.Contains(b, []byte(secret)) || bytes.Contains(b, []byte(token)) {
-			t.Errorf("%s holds a secret", f)
-		}
-	}
-	expired, err := r.CreateSession(t.Context(), k.ID, -time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := r.CreateSession(t.Context(), k.ID, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(r.DeleteSession(t.Context(), out), r.DeleteSession(t.Context(), out)); err != nil {
+	before := len(noted(t, r))
+	if err := errors.Join(r.RevokeKey(ctx, k.ID), r.RevokeKey(ctx, k.ID)); err != nil {
 		t.Error(err)
 	}
-	if err := errors.Join(r.RevokeKey(t.Context(), k.ID), r.RevokeKey(t.Context(), k.ID)); err != nil {
-		t.Error(err)
+	if n := noted(t, r); len(n) != before+1 || n[before] != "key.revoked" {
+		t.Error(n)
 	}
-	for _, s := range []string{token, expired, out, "hs_none"} {
-		if _, err := r.Session(t.Context(), s); !errors.Is(err, ErrNotFound) {
-			t.Error(err)
-		}
-	}
-	if _, err := r.Authenticate(t.Context(), secret); !errors.Is(err, ErrNotFound) {
+	if _, err := r.Authenticate(ctx, secret); !errors.Is(err, ErrNotFound) {
 		t.Error("a revoked key lets in", err)
 	}
-	if _, err := r.CreateSession(t.Context(), k.ID, time.Hour); !errors.Is(err, ErrNotFound) {
+	if err := r.RevokeKey(ctx, "k_none"); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
-	if err := r.RevokeKey(t.Context(), "k_none"); !errors.Is(err, ErrNotFound) {
-		t.Error(err)
-	}
-	if keys, err := r.Keys(t.Context()); err != nil || len(keys) != 1 || keys[0].Revoked.IsZero() {
+	if keys, err := r.Keys(ctx); err != nil || len(keys) != 1 || keys[0].Revoked.IsZero() {
 		t.Error(keys, err)
 	}
+	disabled := true
+	if _, err := r.UpdateAccount(ctx, p.ID, AccountChange{Disabled: &disabled}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = r.CreateKey(ctx, p.ID, "a")
+	wantField(t, err, "account")
 }
 
-func TestIdempotent(t *testing.T) {
-	dir := t.TempDir()
-	r := open(t, dir, Options{})
-	k, _, err := r.CreateKey(t.Context(), "a")
-	if err != nil {
-		t.Fatal(err)
+// TestKeysOfBefore opens a registry of the time before accounts: its keys go on working, and may do what they could.
+func TestKeysOfBefore(t *testing.T) {
+	secret := newID("hw_")
+	dir := registryOf(t, 2, `INSERT INTO keys (id, name, hash, created_at) VALUES ('k_old', 'front desk', ?, 1), ('k_gone', 'thrown away', x'01', 2)`, hashSecret(secret))
+	r := open(t, dir, Options{Existing: true})
+	a, err := r.Authenticate(t.Context(), secret)
+	if err != nil || a.Role != Supervisor || !Covers(a.Regions, "CN-51") || a.Name != "front desk" || a.Via != "k_old" || a.Account == "" {
+		t.Fatalf("%+v %v", a, err)
 	}
-	other, _, err := r.CreateKey(t.Context(), "b")
-	if err != nil {
-		t.Fatal(err)
+	account, err := r.Account(t.Context(), a.Account)
+	if err != nil || account.Login != "" || account.HasPassword || account.HasTOTP {
+		t.Errorf("%+v %v", account, err)
 	}
-	begin := func(r *Registry, key KeyID, fingerprint string) (*Request, error) {
-		return r.Idempotent(t.Context(), key, "upload 1", []byte(fingerprint))
+	keys, err := r.Keys(t.Context())
+	if err != nil || len(keys) != 2 || keys[0].Account != a.Account || keys[1].Account == a.Account {
+		t.Error(keys, err)
 	}
-	q, err := begin(r, k.ID, "x")
-	if err != nil || q.Outcome != nil {
-		t.Fatal(q, err)
-	}
-	if _, err := begin(r, k.ID, "x"); !errors.Is(err, ErrInProgress) {
+	if _, err := r.Idempotent(t.Context(), a.Account, "upload", []byte("x")); err != nil {
 		t.Error(err)
 	}
-	if _, err := begin(r, k.ID, "y"); !errors.Is(err, ErrReused) {
+	if err := r.RevokeKey(t.Context(), "k_old"); err != nil {
 		t.Error(err)
 	}
-	if q, err := begin(r, other.ID, "y"); err != nil || q.Outcome != nil {
-		t.Error("callers share names", err)
-	}
-	if err := q.Close(); err != nil { // failed: it may be tried again
-		t.Fatal(err)
-	}
-	if q, err = begin(r, k.ID, "y"); err != nil || q.Outcome != nil {
-		t.Fatal(q, err)
-	}
-	want := Outcome{Status: 201, Photo: "p_1"}
-	if err := errors.Join(q.Finish(t.Context(), want), q.Close()); err != nil {
-		t.Fatal(err)
-	}
-	again, err := begin(r, k.ID, "y")
-	if err != nil || again.Outcome == nil || *again.Outcome != want {
-		t.Fatal(again, err)
-	}
-	if err := again.Close(); err != nil {
+	if _, err := r.Authenticate(t.Context(), secret); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
-	}
-	if _, err := begin(r, k.ID, "x"); !errors.Is(err, ErrReused) {
-		t.Error(err)
-	}
-	if _, err := r.writer.Exec("UPDATE requests SET created_at = created_at - ?", RequestLife.Milliseconds()+1000); err != nil {
-		t.Fatal(err)
-	}
-	if q, err := begin(r, k.ID, "z"); err != nil || q.Outcome != nil {
-		t.Error("a request outlives its day", err)
-	}
-
-	// A process that dies in the middle does not block the repetition.
-	dead, err := Open(t.Context(), dir, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	third, _, err := r.CreateKey(t.Context(), "c")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := begin(dead, third.ID, "x"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := begin(r, third.ID, "x"); !errors.Is(err, ErrInProgress) {
-		t.Error(err)
-	}
-	die(t, dead)
-	if q, err := begin(r, third.ID, "x"); err != nil || q.Outcome != nil {
-		t.Error(q, err)
-	}
-}
-
-func TestIdempotentAtOnce(t *testing.T) {
-	r := open(t, t.TempDir(), Options{})
-	k, _, err := r.CreateKey(t.Context(), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	first := 0
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			_, err := r.Idempotent(context.Background(), k.ID, "name", []byte("x"))
-			if err != nil && !errors.Is(err, ErrInProgress) {
-				t.Error(err)
-			}
-			if err == nil {
-				mu.Lock()
-				first++
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	if first != 1 {
-		t.Error(first, "requests are the first")
 	}
 }

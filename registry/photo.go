@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
@@ -149,14 +150,16 @@ type PhotoChange struct {
 
 // UpdatePhoto changes what a person says of a photo and returns the photo with its faces.
 func (r *Registry) UpdatePhoto(ctx context.Context, id PhotoID, ch PhotoChange) (p Photo, err error) {
+	var fields []string
 	err = r.change(ctx, "change photo "+string(id), func(ctx context.Context, tx *sql.Tx) error {
 		if p, err = photoWhere(ctx, tx, "p.id = ?", id); err != nil {
 			return err
 		}
 		if ch.Taken != nil {
-			if err := past("taken", *ch.Taken, now()); err != nil {
+			if err := past("taken", *ch.Taken, r.now()); err != nil {
 				return err
 			}
+			fields = append(fields, "taken")
 			p.Taken, p.TakenBy = *ch.Taken, TakenPerson
 			if _, err := tx.ExecContext(ctx, "UPDATE photos SET taken = ?, taken_by = ? WHERE id = ?", p.Taken, p.TakenBy, id); err != nil {
 				return err
@@ -166,12 +169,16 @@ func (r *Registry) UpdatePhoto(ctx context.Context, id PhotoID, ch PhotoChange) 
 			if *ch.Subject != "" && !hasFace(p.Faces, *ch.Subject) {
 				return &FieldError{"subject", "is not a face of this photo; give the id of one of its faces, or nothing for none of them"}
 			}
+			fields = append(fields, "subject")
 			p.Subject = *ch.Subject
 			if _, err := tx.ExecContext(ctx, "UPDATE photos SET subject = ?, subject_by = ? WHERE id = ?", p.Subject, byPerson, id); err != nil {
 				return err
 			}
 		}
-		return noteChange(ctx, tx, p.CaseID, false)
+		if err := noteChange(ctx, tx, p.CaseID, false); err != nil {
+			return err
+		}
+		return r.audit(ctx, tx, Note{Action: "photo.changed", Case: p.CaseID, Subject: string(id), Detail: map[string]string{"fields": strings.Join(fields, ",")}})
 	})
 	if err != nil {
 		return Photo{}, err
@@ -202,7 +209,10 @@ func (r *Registry) DeletePhoto(ctx context.Context, id PhotoID) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM photos WHERE id = ?", id); err != nil {
 			return err
 		}
-		return noteChange(ctx, tx, caseID, false)
+		if err := noteChange(ctx, tx, caseID, false); err != nil {
+			return err
+		}
+		return r.audit(ctx, tx, Note{Action: "photo.deleted", Case: caseID, Subject: string(id)})
 	})
 	if err != nil {
 		return err

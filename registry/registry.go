@@ -22,6 +22,12 @@ type Options struct {
 	// Existing refuses, with ErrNotFound, to make a registry where there is none.
 	Existing bool
 
+	// Now is the clock; nil is the machine's.
+	Now func() time.Time
+
+	// uptime is how long the process has run, which no one can set; nil is the machine's.
+	uptime func() time.Duration
+
 	// step is called between the steps of every write to disk, with the step's name; an error from it is that step's.
 	step func(name string) error
 }
@@ -33,6 +39,11 @@ type Registry struct {
 	lock  *os.File // see owner.go
 	keys  keyring
 	step  func(string) error
+	clock func() time.Time
+
+	looks   looks
+	care    care
+	hashing chan struct{} // one entry for every password being hashed
 
 	writer  *sql.DB // one connection: SQLite has one writer, and waiting here is fair and can be cancelled
 	readers *sql.DB
@@ -70,7 +81,14 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Registry, err error
 			return nil, err
 		}
 	}
-	r := &Registry{dir: dir, owner: newID("o_"), step: opts.step}
+	r := &Registry{dir: dir, owner: newID("o_"), step: opts.step, clock: opts.Now, hashing: make(chan struct{}, hashesAtOnce)}
+	if r.clock == nil {
+		r.clock = time.Now
+	}
+	if r.care.uptime = opts.uptime; r.care.uptime == nil {
+		began := time.Now() // holds a reading that setting the clock does not change
+		r.care.uptime = func() time.Duration { return time.Since(began) }
+	}
 	for _, d := range []string{dir, r.photos(), r.tmp()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, err
@@ -313,4 +331,4 @@ func fromMillis(ms int64) time.Time {
 }
 
 // now is the present to the precision that is stored.
-func now() time.Time { return fromMillis(time.Now().UnixMilli()) }
+func (r *Registry) now() time.Time { return fromMillis(r.clock().UnixMilli()) }

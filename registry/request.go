@@ -30,18 +30,18 @@ type Outcome struct {
 type Request struct {
 	Outcome *Outcome // how the same request ended before
 
-	r    *Registry
-	key  KeyID
-	name string
+	r       *Registry
+	account AccountID
+	name    string
 }
 
-// Idempotent begins a request that a caller, known by its key, has given a name of its own. fingerprint tells one
+// Idempotent begins a request that a caller, known by its account, has given a name of its own. fingerprint tells one
 // request from another. ErrReused when the name was given to a different request within RequestLife; ErrInProgress when
 // the same request is being served, by any process. One that was cut off by the end of its process begins anew; what it
 // had stored is then found by Commit as existing.
-func (r *Registry) Idempotent(ctx context.Context, key KeyID, name string, fingerprint []byte) (*Request, error) {
-	q := &Request{r: r, key: key, name: name}
-	at := now()
+func (r *Registry) Idempotent(ctx context.Context, account AccountID, name string, fingerprint []byte) (*Request, error) {
+	q := &Request{r: r, account: account, name: name}
+	at := r.now()
 	err := r.change(ctx, fmt.Sprintf("begin request %q", name), func(ctx context.Context, tx *sql.Tx) error {
 		// A request being served is never forgotten, however long it takes.
 		if _, err := tx.ExecContext(ctx, "DELETE FROM requests WHERE created_at < ? AND owner = ''", millis(at.Add(-RequestLife))); err != nil {
@@ -50,8 +50,8 @@ func (r *Registry) Idempotent(ctx context.Context, key KeyID, name string, finge
 		var owner string
 		var same bool
 		var out Outcome
-		err := tx.QueryRowContext(ctx, "SELECT owner, fingerprint = ?, status, photo_id FROM requests WHERE key_id = ? AND name = ?",
-			fingerprint, key, name).Scan(&owner, &same, &out.Status, &out.Photo)
+		err := tx.QueryRowContext(ctx, "SELECT owner, fingerprint = ?, status, photo_id FROM requests WHERE account_id = ? AND name = ?",
+			fingerprint, account, name).Scan(&owner, &same, &out.Status, &out.Photo)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 		case err != nil:
@@ -67,8 +67,8 @@ func (r *Registry) Idempotent(ctx context.Context, key KeyID, name string, finge
 		default:
 			return ErrReused
 		}
-		_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO requests (key_id, name, fingerprint, owner, created_at) VALUES (?, ?, ?, ?, ?)",
-			key, name, fingerprint, r.owner, millis(at))
+		_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO requests (account_id, name, fingerprint, owner, created_at) VALUES (?, ?, ?, ?, ?)",
+			account, name, fingerprint, r.owner, millis(at))
 		return err
 	})
 	if err != nil {
@@ -83,8 +83,8 @@ func (q *Request) Finish(ctx context.Context, out Outcome) error {
 		return fmt.Errorf("finish request %q: it has an outcome", q.name)
 	}
 	err := q.r.change(ctx, fmt.Sprintf("finish request %q", q.name), func(ctx context.Context, tx *sql.Tx) error {
-		return changed(tx.ExecContext(ctx, "UPDATE requests SET owner = '', status = ?, photo_id = ?, created_at = ? WHERE key_id = ? AND name = ? AND owner = ?",
-			out.Status, out.Photo, millis(now()), q.key, q.name, q.r.owner))
+		return changed(tx.ExecContext(ctx, "UPDATE requests SET owner = '', status = ?, photo_id = ?, created_at = ? WHERE account_id = ? AND name = ? AND owner = ?",
+			out.Status, out.Photo, millis(q.r.now()), q.account, q.name, q.r.owner))
 	})
 	if err == nil {
 		q.Outcome = &out
@@ -98,7 +98,7 @@ func (q *Request) Close() error {
 		return nil
 	}
 	return q.r.change(context.Background(), fmt.Sprintf("forget request %q", q.name), func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM requests WHERE key_id = ? AND name = ? AND owner = ?", q.key, q.name, q.r.owner)
+		_, err := tx.ExecContext(ctx, "DELETE FROM requests WHERE account_id = ? AND name = ? AND owner = ?", q.account, q.name, q.r.owner)
 		return err
 	})
 }

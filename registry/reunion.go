@@ -24,36 +24,95 @@ func scanReunion(row scanner) (Reunion, error) {
 // ErrNotFound when there is no such case; ErrDuplicate when one of the cases has a reunion already.
 func (r *Registry) RecordReunion(ctx context.Context, u Reunion) error {
 	what := fmt.Sprintf("record reunion of %s and %s", u.Missing, u.Found)
-	u.RecordedAt = now()
+	u.RecordedAt = r.now()
 	if err := u.tidy(); err != nil {
 		return wrap(err, "%s", what)
 	}
 	return r.change(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
-		for _, side := range []struct {
-			id   CaseID
-			want Gallery
-		}{{u.Missing, Missing}, {u.Found, Found}} {
-			var g Gallery
-			err := tx.QueryRowContext(ctx, "SELECT gallery FROM cases WHERE id = ?", side.id).Scan(&g)
-			if err != nil {
-				return wrap(err, "case %s", side.id)
-			}
-			if g != side.want {
-				return &FieldError{string(side.want), fmt.Sprintf("names %s, which is a %s case; name the missing case first and the found case second", side.id, g)}
-			}
-		}
-		other, err := scanReunion(tx.QueryRowContext(ctx, "SELECT "+reunionColumns+" FROM reunions u WHERE u.missing_case = ? OR u.found_case = ?", u.Missing, u.Found))
-		if err == nil {
-			return fmt.Errorf("%w: %s and %s are recorded as one child by %s, %s. If that is wrong, remove it first", ErrDuplicate,
-				other.Missing, other.Found, other.Laboratory, other.Kit)
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
+		if _, err := pairOpen(ctx, tx, u.Missing, u.Found); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO reunions (missing_case, found_case, laboratory, kit, confirmed_on, recorded_by, recorded_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?)`, u.Missing, u.Found, u.Laboratory, u.Kit, u.ConfirmedOn, u.RecordedBy, millis(u.RecordedAt))
-		return err
+		if err := insertReunion(ctx, tx, u); err != nil {
+			return err
+		}
+		return r.audit(ctx, tx, pairNotes("reunion.recorded", u.Missing, u.Found, nil)...)
 	})
+}
+
+// insertReunion stores a reunion. ErrDuplicate when one of the cases has one already.
+func insertReunion(ctx context.Context, tx *sql.Tx, u Reunion) error {
+	other, err := scanReunion(tx.QueryRowContext(ctx, "SELECT "+reunionColumns+" FROM reunions u WHERE u.missing_case = ? OR u.found_case = ?", u.Missing, u.Found))
+	if err == nil {
+		return fmt.Errorf("%w: %s and %s are recorded as one child by %s, %s. If that is wrong, remove it first", ErrDuplicate,
+			other.Missing, other.Found, other.Laboratory, other.Kit)
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO reunions (missing_case, found_case, laboratory, kit, confirmed_on, recorded_by, recorded_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`, u.Missing, u.Found, u.Laboratory, u.Kit, u.ConfirmedOn, u.RecordedBy, millis(u.RecordedAt))
+	return err
+}
+
+// pairNotes puts what was done to a pair into the histories of both cases, each naming the other.
+func pairNotes(action string, missing, found CaseID, detail map[string]string) []Note {
+	return []Note{
+		{Action: action, Case: missing, Subject: string(found), Detail: detail},
+		{Action: action, Case: found, Subject: string(missing), Detail: detail},
+	}
+}
+
+// Reunite records that a child whose lead DNA has confirmed is with its family: the reunion, with laboratory, kit and date
+// of the DNA result; both cases are closed as reunited and will be destroyed after RetentionReunited; what was published
+// of the found child is removed. ErrConflict unless the lead is confirmed and both cases are open; ErrDuplicate when one of
+// the cases has a reunion with another.
+func (r *Registry) Reunite(ctx context.Context, lead LeadID) (Lead, error) {
+	var l Lead
+	err := r.change(ctx, "reunite the cases of lead "+string(lead), func(ctx context.Context, tx *sql.Tx) error {
+		var err error
+		if l, err = leadByID(ctx, tx, lead); err != nil {
+			return err
+		}
+		if l.State != LeadConfirmed {
+			return fmt.Errorf("the lead is %s; only DNA's word reunites: %w", l.State, ErrConflict)
+		}
+		open, err := pairOpen(ctx, tx, l.Missing, l.Found)
+		if err != nil {
+			return err
+		}
+		if !open {
+			return fmt.Errorf("a case of it is closed; reopen it first: %w", ErrConflict)
+		}
+		u := Reunion{Missing: l.Missing, Found: l.Found, RecordedBy: string(ActorOf(ctx).Account), RecordedAt: r.now()}
+		if err := tx.QueryRowContext(ctx, `SELECT d.laboratory, s.kit, d.result_on FROM dna_requests d JOIN dna_samples s ON s.request_id = d.id
+			WHERE d.lead_id = ? AND d.result = 'confirmed' AND s.whose = 'child' ORDER BY d.n DESC, s.n DESC LIMIT 1`, l.ID).
+			Scan(&u.Laboratory, &u.Kit, &u.ConfirmedOn); err != nil {
+			return err
+		}
+		// The command line may have recorded the same two before.
+		var there bool
+		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM reunions WHERE missing_case = ? AND found_case = ?)", u.Missing, u.Found).Scan(&there); err != nil {
+			return err
+		}
+		if !there {
+			if err := insertReunion(ctx, tx, u); err != nil {
+				return err
+			}
+		}
+		if err := r.moveLead(ctx, tx, &l, LeadReunited); err != nil {
+			return err
+		}
+		for _, id := range []CaseID{l.Missing, l.Found} {
+			if _, err := r.closeCase(ctx, tx, id, Reunited); err != nil {
+				return wrap(err, "close case %s", id)
+			}
+		}
+		return r.audit(ctx, tx, pairNotes("case.reunited", l.Missing, l.Found, map[string]string{"lead": string(l.ID)})...)
+	})
+	if err != nil {
+		return Lead{}, err
+	}
+	return l, nil
 }
 
 // tidy trims the reunion's text and refuses one that no DNA result stands behind.
@@ -96,10 +155,21 @@ func (r *Registry) Reunions(ctx context.Context) ([]Reunion, error) {
 	return out, wrap(rows.Err(), "list reunions")
 }
 
-// RemoveReunion takes back a reunion that was recorded by mistake; the cases stay. ErrNotFound when there is none of the two.
+// RemoveReunion takes back a reunion that was recorded by mistake. The cases stay; those that the reunion closed can then be
+// reopened, and their lead is again one that DNA has confirmed. ErrNotFound when there is none of the two.
 func (r *Registry) RemoveReunion(ctx context.Context, missing, found CaseID) error {
 	return r.change(ctx, fmt.Sprintf("remove reunion of %s and %s", missing, found), func(ctx context.Context, tx *sql.Tx) error {
-		return changed(tx.ExecContext(ctx, "DELETE FROM reunions WHERE missing_case = ? AND found_case = ?", missing, found))
+		if err := changed(tx.ExecContext(ctx, "DELETE FROM reunions WHERE missing_case = ? AND found_case = ?", missing, found)); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE leads SET state = 'confirmed', updated_at = ? WHERE missing_case = ? AND found_case = ? AND state = 'reunited'",
+			millis(r.now()), missing, found); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE cases SET closed_as = ? WHERE id IN (?, ?) AND closed_as = ?", ClosedByOfficer, missing, found, Reunited); err != nil {
+			return err
+		}
+		return r.audit(ctx, tx, pairNotes("reunion.removed", missing, found, nil)...)
 	})
 }
 

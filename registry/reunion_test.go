@@ -22,7 +22,7 @@ func TestReunion(t *testing.T) {
 	}
 	u := reunion(t, missing, found)
 	u.Laboratory = "  State laboratory "
-	before := now()
+	before := r.now()
 	if err := r.RecordReunion(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
@@ -195,5 +195,139 @@ func TestReunionFaces(t *testing.T) {
 		return r.DeleteCase(t.Context(), empty.Found)
 	}); err != nil || calls != 1 {
 		t.Error(calls, err)
+	}
+}
+
+func TestReunite(t *testing.T) {
+	var hands clock
+	r := open(t, t.TempDir(), hands.options())
+	officer := working(t, r, Officer, "")
+	l := confirmed(t, r)
+	other := saveOne(t, r, NewLead{l.Missing, newCase(t, r, Found).ID, Strength{Score: 2}})
+	if _, err := r.writer.Exec(`INSERT INTO publications (id, case_id, state, sex, age_from, age_to, found_on, place, region, marks, proposed_by, proposed_at)
+		VALUES ('g_1', ?, 'published', '', 3, 4, '2020', '', '', '', 'a_x', 1)`, l.Found); err != nil {
+		t.Fatal(err)
+	}
+	before, err := r.LastSeq(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hands.pass(time.Hour)
+	done, err := r.Reunite(officer, l.ID)
+	if err != nil || done.State != LeadReunited || !done.UpdatedAt.Equal(hands.now()) || readLead(t, r, l.ID) != done {
+		t.Fatal(done, err)
+	}
+	dna, err := r.DNAOf(t.Context(), l.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.Reunions(t.Context())
+	want := Reunion{l.Missing, l.Found, "State laboratory", dna[0].Samples[1].Kit, date(t, "2024-06-01"), string(ActorOf(officer).Account), hands.now()}
+	if err != nil || len(all) != 1 || all[0] != want || dna[0].Samples[1].Whose != OfChild {
+		t.Error(all, want, err)
+	}
+	changes, err := r.Changes(t.Context(), before, 10)
+	if err != nil || len(changes) != 2 {
+		t.Error(changes, err)
+	}
+	for _, id := range []CaseID{l.Missing, l.Found} {
+		c, err := r.Case(t.Context(), id)
+		if err != nil || c.Status != StatusClosed || c.ClosedAs != Reunited || !c.Destroy.Equal(hands.now().Add(RetentionReunited)) || c.Version != 2 {
+			t.Errorf("%+v %v", c, err)
+		}
+		var n int
+		if err := r.readers.QueryRow("SELECT count(*) FROM audit WHERE action = 'case.reunited' AND case_id = ? AND account = ? AND detail = ?",
+			id, ActorOf(officer).Account, `{"lead":"`+string(l.ID)+`"}`).Scan(&n); err != nil || n != 1 {
+			t.Error(id, n, err)
+		}
+	}
+	var state, by string
+	if err := r.readers.QueryRow("SELECT state, removal_by FROM publications").Scan(&state, &by); err != nil || state != string(Removed) || by != string(ActorOf(officer).Account) {
+		t.Error(state, by, err)
+	}
+	// Both are out of the queue, with all their leads.
+	if left, _, err := r.Leads(t.Context(), LeadQuery{}); err != nil || len(left) != 0 {
+		t.Error(left, err)
+	}
+	if left, _, err := r.Leads(t.Context(), LeadQuery{Closed: true}); err != nil || len(left) != 2 || readLead(t, r, other.ID).State != LeadOpen {
+		t.Error(left, err)
+	}
+	if _, err := r.Reunite(officer, l.ID); !errors.Is(err, ErrConflict) {
+		t.Error("twice:", err)
+	}
+
+	// Taken back, the cases can be opened and the two reunited again.
+	if err := r.RemoveReunion(t.Context(), l.Missing, l.Found); err != nil {
+		t.Fatal(err)
+	}
+	if got := readLead(t, r, l.ID); got.State != LeadConfirmed {
+		t.Errorf("%+v", got)
+	}
+	if _, err := r.Reunite(officer, l.ID); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "reopen") {
+		t.Error("of closed cases:", err)
+	}
+	for _, id := range []CaseID{l.Missing, l.Found} {
+		if _, err := r.ReopenCase(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Reunite(officer, l.ID); err != nil {
+		t.Error(err)
+	}
+	for _, id := range []CaseID{l.Missing, l.Found} {
+		var notes int
+		if err := r.readers.QueryRow("SELECT count(*) FROM audit WHERE action = 'reunion.removed' AND case_id = ?", id).Scan(&notes); err != nil || notes != 1 {
+			t.Error(notes, err)
+		}
+	}
+	if _, err := r.VerifyAudit(t.Context(), ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReuniteNeedsDNA(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	officer := working(t, r, Officer, "")
+	l := confirmed(t, r)
+	for _, state := range []LeadState{LeadOpen, LeadDisputed, LeadPotential, LeadNoCandidate, LeadInconclusive, LeadDNA, LeadExcluded, LeadReunited} {
+		if _, err := r.writer.Exec("UPDATE leads SET state = ?", state); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Reunite(officer, l.ID); !errors.Is(err, ErrConflict) {
+			t.Error(state, err)
+		}
+	}
+	if _, err := r.Reunite(officer, "l_none"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	// Nor one whose state says confirmed with no laboratory's word behind it.
+	bare := potential(t, r)
+	request(t, r, bare.ID, "State laboratory", OfChild, OfMother)
+	if _, err := r.writer.Exec("UPDATE leads SET state = 'confirmed'"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Reunite(officer, bare.ID); err == nil {
+		t.Error("reunited without DNA")
+	}
+
+	// The command line may have recorded the two before, or one of them with another.
+	if err := r.RecordReunion(t.Context(), reunion(t, Case{ID: l.Missing}, Case{ID: l.Found})); err != nil {
+		t.Fatal(err)
+	}
+	if got := notesOn(t, r, string(l.Found)); !slices.Contains(got, "reunion.recorded "+string(l.Missing)+" {}") {
+		t.Error(got)
+	}
+	if got, err := r.Reunite(officer, l.ID); err != nil || got.State != LeadReunited {
+		t.Error(got, err)
+	}
+	l = confirmed(t, r)
+	if err := r.RecordReunion(t.Context(), reunion(t, Case{ID: l.Missing}, newCase(t, r, Found))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Reunite(officer, l.ID); !errors.Is(err, ErrDuplicate) {
+		t.Error(err)
+	}
+	if got := readLead(t, r, l.ID); got.State != LeadConfirmed {
+		t.Errorf("%+v", got)
 	}
 }

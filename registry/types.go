@@ -61,12 +61,23 @@ type Case struct {
 	On    Date
 	Marks string // birthmarks, scars, moles, …
 	Notes string
+	// Region is the code of the region that is responsible for the case; empty while nobody has said.
+	Region string
 	// Ref is the caller's own reference (an archive's folder name or record number); unique within a gallery when set.
 	Ref       string
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	Version   int64 // grows with every change of the facts; an update names the version it read
 	Photos    int   // how many photos the case has (read only)
+
+	N int64 // order in which cases came; Number shows it to people (read only)
+
+	// ReportedBy is who made the record: a family's account, or a member of staff; empty for an import.
+	ReportedBy AccountID
+	// Verified is the police report's number, once an officer has checked a family's report.
+	Verified string
+	ClosedAs string    // of a closed case: ClosedByOfficer, Withdrawn or Reunited; empty for one closed before there were these
+	Destroy  time.Time // when a closed case will be destroyed; zero for never
 }
 
 // PhotoState is how far a photo has come.
@@ -167,10 +178,12 @@ type Reunion struct {
 	RecordedAt     time.Time
 }
 
-// Key is an access key to the API. The secret itself is shown once, at creation, and only its hash is stored.
+// Key is an access key to the API: a program's way to act as an account. The secret itself is shown once, at creation, and
+// only its hash is stored.
 type Key struct {
 	ID        KeyID
 	Name      string
+	Account   AccountID
 	CreatedAt time.Time
 	LastUsed  time.Time // to the minute
 	Revoked   time.Time // zero while valid

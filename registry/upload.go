@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/streamingaead"
@@ -171,7 +172,7 @@ func (u *Upload) Commit(ctx context.Context, n NewPhoto) (p Photo, existed bool,
 	case n.Format == "":
 		return Photo{}, false, &FieldError{"format", "is missing"}
 	}
-	if err := past("taken", n.Taken, now()); err != nil {
+	if err := past("taken", n.Taken, u.r.now()); err != nil {
 		return Photo{}, false, err
 	}
 	err = u.r.view(ctx, what, func(tx *sql.Tx) (err error) {
@@ -189,9 +190,9 @@ func (u *Upload) Commit(ctx context.Context, n NewPhoto) (p Photo, existed bool,
 	}
 	p = Photo{
 		ID: u.id, CaseID: u.caseID, Name: photoName(n.Name), Format: n.Format, Size: u.size, Width: n.Width, Height: n.Height,
-		State: Queued, AddedAt: now(),
+		State: Queued, AddedAt: u.r.now(),
 	}
-	p.Taken, p.TakenBy = n.taken()
+	p.Taken, p.TakenBy = n.taken(p.AddedAt)
 	err = u.r.change(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
 		var other Photo
 		if other, existed, err = u.same(ctx, tx); err != nil || existed {
@@ -206,6 +207,9 @@ func (u *Upload) Commit(ctx context.Context, n NewPhoto) (p Photo, existed bool,
 			taken_by, state, tries, owner, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			p.ID, p.CaseID, name, u.Digest(), p.Name, p.Format, p.Size, p.Width, p.Height, p.Taken,
 			p.TakenBy, p.State, p.Tries, owner, millis(p.AddedAt)); err != nil {
+			return err
+		}
+		if err := u.r.audit(ctx, tx, Note{Action: "photo.added", Case: p.CaseID, Subject: string(p.ID)}); err != nil {
 			return err
 		}
 		return u.r.at("upload.row")
@@ -275,11 +279,11 @@ func (u *Upload) publish(name string) error {
 }
 
 // taken is the date to believe.
-func (n NewPhoto) taken() (Date, TakenSource) {
+func (n NewPhoto) taken(at time.Time) (Date, TakenSource) {
 	switch {
 	case !n.Taken.IsZero():
 		return n.Taken, TakenPerson
-	case !n.TakenEXIF.IsZero() && past("", n.TakenEXIF, now()) == nil:
+	case !n.TakenEXIF.IsZero() && past("", n.TakenEXIF, at) == nil:
 		return n.TakenEXIF, TakenEXIF
 	}
 	return Date{}, TakenUnknown

@@ -21,6 +21,13 @@ const (
 
 	MaxLaboratory = 200
 	MaxKit        = 200
+
+	MaxRegion = 40
+	MaxWhy    = 1000 // why someone asks for something
+	MaxPhone  = 50
+	MaxEmail  = 254
+	MaxSearch = 100  // name of a saved search
+	MaxQuery  = 4000 // a saved search itself
 )
 
 // tidy trims the case's text and checks every fact against the rules; at is the present.
@@ -60,6 +67,9 @@ func (c *Case) tidy(at time.Time) error {
 		return err
 	}
 	if c.Ref, err = line("ref", c.Ref, MaxRef); err != nil {
+		return err
+	}
+	if c.Verified, err = line("verified", c.Verified, MaxRef); err != nil {
 		return err
 	}
 	if c.Marks, err = prose("marks", c.Marks, MaxMarks); err != nil {

@@ -27,6 +27,7 @@ import (
 	"homeward/api"
 	"homeward/client"
 	photos "homeward/internal/testphotos"
+	"homeward/registry"
 )
 
 // enrol creates a case with one photo and returns both.
@@ -158,12 +159,9 @@ func TestPhotoInCandidatesOut(t *testing.T) {
 		}
 	})
 
-	t.Run("a search belongs to its key", func(t *testing.T) {
-		_, secret, err := s.Finder.Registry.CreateKey(ctx, "someone else")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := client.New(s.URL, secret).Search(ctx, got.ID, -1, client.Filter{}); code(err) != "search_ended" {
+	t.Run("a search belongs to its account", func(t *testing.T) {
+		other, _, _ := s.as(t, registry.Officer, registry.Everywhere)
+		if _, err := other.Search(ctx, got.ID, -1, client.Filter{}); code(err) != "search_ended" {
 			t.Errorf("error = %v", err)
 		}
 	})

@@ -77,14 +77,20 @@ func TestPages(t *testing.T) {
 			}
 
 			// A stranger sees nothing but the way in.
-			b.open("/cases/" + site.missing)
+			b.open("/search")
 			b.until(`location.pathname === "/signin"`)
-			b.do(chromedp.SendKeys(chromedp.CSS("#key"), "hw_wrong"+kb.Enter))
-			b.see("[role=alert]", "This key is not valid.")
-			b.picture("1 wrong key")
-			b.expect("401 /signin")
-			b.do(chromedp.SendKeys(chromedp.CSS("#key"), " "+site.key+kb.Enter)) // pasted with a blank
-			b.until(`location.pathname === "/" && document.querySelector("#file")`)
+			who := site.staff[screen.name]
+			b.do(chromedp.SendKeys(chromedp.CSS("#login"), who.Login), chromedp.SendKeys(chromedp.CSS("#password"), "not the password"),
+				chromedp.SendKeys(chromedp.CSS("#code"), "000000"+kb.Enter))
+			b.see("[role=alert]", "Login, password or code is wrong.")
+			b.picture("1 wrong password")
+			b.expect("422 /signin")
+			b.do(chromedp.SendKeys(chromedp.CSS("#password"), staffPassword), chromedp.SendKeys(chromedp.CSS("#code"), who.code(t)+kb.Enter))
+			// What is personal asks what it is for, and then goes on to where one wanted to be.
+			b.see("h1", "What are you working on?")
+			b.picture("1 purpose")
+			b.do(chromedp.SendKeys(chromedp.CSS("#words"), "M-000001"+kb.Enter))
+			b.until(`location.pathname === "/search" && document.querySelector("#file")`)
 			b.see("footer", "never identifies")
 			b.picture("2 search")
 
@@ -236,7 +242,7 @@ func TestPages(t *testing.T) {
 			b.expect("415 /api/v1/searches")
 
 			// Words.
-			b.open("/#words")
+			b.open("/search#words")
 			b.do(chromedp.SendKeys(chromedp.CSS("#words"), "birthmark left arm"+kb.Enter))
 			b.see("#cases li:first-child h3", "Missing One")
 			b.picture("11 words")
@@ -257,7 +263,7 @@ func TestPages(t *testing.T) {
 			b.see(group+" h3", "Taken 1971-05, aged 9 to 10")
 			b.picture("13 case settled")
 			b.do(chromedp.Click(chromedp.CSS(group + " a.button")))
-			b.until(`location.pathname === "/"`)
+			b.until(`location.pathname === "/search"`)
 			b.see("#status", "1 found child,")
 			// What cannot be is said at once, and hides nobody.
 			b.see("#candidates > li:first-child .warning", "the child was found before the missing child disappeared.")
@@ -285,7 +291,7 @@ func TestPages(t *testing.T) {
 			b.until(`document.querySelectorAll("#candidates .timeline .chip.probe").length >= 2`)
 			b.picture("16 case searches")
 
-			b.open("/?case=c_none")
+			b.open("/search?case=c_none")
 			b.see("#problem", ".")
 			b.picture("17 no such case")
 			b.expect("404 /api/v1/searches")
@@ -295,9 +301,9 @@ func TestPages(t *testing.T) {
 			b.expect("404 /cases/c_none")
 
 			// Signed out means out.
-			b.do(chromedp.Click(chromedp.CSS(".top button")))
-			b.until(`location.pathname === "/signin"`)
-			b.open("/")
+			b.do(chromedp.Click(chromedp.CSS("form[action='/signout'] button")))
+			b.until(`location.pathname === "/"`)
+			b.open("/search")
 			b.until(`location.pathname === "/signin"`)
 		})
 	}
@@ -305,9 +311,10 @@ func TestPages(t *testing.T) {
 
 // site is a server with a few cases.
 type site struct {
-	port, key string
-	missing   string            // the case whose child is on child.jpg
-	group     map[string]string // per screen, a photo of that case with two people in it
+	port    string
+	missing string            // the case whose child is on child.jpg
+	group   map[string]string // per screen, a photo of that case with two people in it
+	staff   map[string]member // per screen, who signs in: a code is good once
 }
 
 func newSite(t *testing.T) site {
@@ -338,7 +345,7 @@ func newSite(t *testing.T) site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := site{port: at.Port(), group: map[string]string{}}
+	out := site{port: at.Port(), group: map[string]string{}, staff: map[string]member{}}
 	one, _ := add(registry.Case{
 		Gallery: registry.Missing, Names: []string{"Missing One", "样本一"}, Sex: registry.Male,
 		BornFrom: year(1961), BornTo: year(1961), Place: "Sample Province", On: year(2015),
@@ -357,11 +364,9 @@ func newSite(t *testing.T) site {
 	}, photos.Read(t, "biden.jpg"), year(2013))
 	add(registry.Case{Gallery: registry.Found, Place: "Sample Harbour", On: year(2010)}, photos.Read(t, "obama3.jpg"), year(2010))
 
-	_, secret, err := f.Registry.CreateKey(ctx, "Officer 陈")
-	if err != nil {
-		t.Fatal(err)
+	for _, screen := range []string{"desktop", "phone"} {
+		out.staff[screen] = server.enrol(t, registry.NewAccount{Login: "officer." + screen, Name: "Officer 一", Role: registry.Officer, Regions: []string{registry.Everywhere}})
 	}
-	out.key = secret
 	return out
 }
 
@@ -589,7 +594,7 @@ func (b *browser) picture(name string) {
 	}
 	for _, width := range widths {
 		wide := b.eval(fmt.Sprintf(`(document.body.style.width = %q, Math.max(0, ...[...document.querySelectorAll("body *")]
-			.filter(e => e.checkVisibility() && !e.closest(".face, .drop input"))
+			.filter(e => e.checkVisibility() && !e.closest(".face, .drop input, .wide-table > *"))
 			.map(e => e.getBoundingClientRect().right - document.body.getBoundingClientRect().right)))`, width))
 		if wide != "0" {
 			b.t.Errorf("%s: something is cut off on the right by %s pixels (width %q)", name, wide, width)

@@ -1,36 +1,60 @@
 package server
 
 import (
-	"fmt"
 	"math"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"homeward/api"
 	"homeward/finder"
 	"homeward/match"
 	"homeward/registry"
+	"homeward/text"
 )
 
-// apiCandidate tells of a candidate, and why it is one. most is the largest log-LR that may be claimed; records says
-// whether they counted.
-func apiCandidate(c finder.Candidate, most float64, records bool) api.Candidate {
+// apiCandidate tells of a candidate, and why it is one, in the words of say. most is the largest log-LR that may be
+// claimed; records says whether they counted.
+func apiCandidate(c finder.Candidate, most float64, records bool, say text.Printer) api.Candidate {
 	out := api.Candidate{
-		Rank: c.Rank, Score: bans(c.Score), Case: apiCase(c.Case), Photo: apiPhoto(c.Photo), Face: apiFace(c.Face),
+		Rank: c.Rank, Score: bans(c.Score), Case: apiCase(c.Case), Photo: apiPhoto(c.Photo, say), Face: apiFace(c.Face, say),
 		Faces: api.Evidence{
 			Log10LR: bans(bounded(c.Faces, most)), Band: string(match.BandOf(c.Faces)), Bounded: math.Abs(c.Faces) >= most,
-			Text: match.Words(c.Faces, most, "This likeness is"),
+			Text: likeness(c.Faces, most, say),
 		},
 		Plausibility: api.Records{Log10LR: bans(c.Plausibility.LogLR), Used: records, Factors: []api.Factor{}},
-		Pair:         apiPair(c.Pair, most),
-		Counter:      apiCounter(c.Counter, c.Case.Gallery),
+		Pair:         apiPair(c.Pair, most, say),
+		Counter:      apiCounter(c.Counter, c.Case.Gallery, say),
 	}
 	for _, f := range c.Plausibility.Factors {
-		out.Plausibility.Factors = append(out.Plausibility.Factors, api.Factor{Fact: f.Fact, Log10LR: bans(f.LogLR), Text: f.Text})
+		out.Plausibility.Factors = append(out.Plausibility.Factors, api.Factor{
+			Fact: f.Fact, Log10LR: bans(f.LogLR), Text: say.T("factor."+f.Fact+"."+f.Finding, "Count", f.Years),
+		})
 	}
 	for _, s := range c.Sightings {
 		out.Sightings = append(out.Sightings, apiSighting(s))
 	}
 	return out
+}
+
+// likeness says what a log-LR of faces means, never more than the data support.
+func likeness(logLR, most float64, say text.Printer) string {
+	if math.Abs(logLR) < math.Ln2 {
+		return say.T("evidence.neither")
+	}
+	key, how := "evidence.same.", "about"
+	if logLR < 0 {
+		key = "evidence.different."
+	}
+	if math.Abs(logLR) >= most {
+		how = "above"
+	}
+	return say.T(key+how, "Times", match.Times(math.Abs(bounded(logLR, most))))
+}
+
+// sentences joins them; those of Chinese need no blank between them.
+func sentences(parts ...string) string {
+	return strings.ReplaceAll(strings.Join(parts, " "), "。 ", "。")
 }
 
 // bans is a log-LR to base 10, as people and clients see it.
@@ -59,73 +83,70 @@ func hundredths(x float64) float64 { return math.Round(x*100) / 100 }
 // poorPair is the quality below which a face is named as a reason for caution.
 const poorPair = 0.5
 
-func apiPair(p finder.Pair, most float64) api.Pair {
+func apiPair(p finder.Pair, most float64, say text.Printer) api.Pair {
 	out := api.Pair{Log10LR: bans(bounded(p.LogLR, most)), Probe: apiSighting(p.Probe), Reference: apiSighting(p.Reference)}
-	var text []string
+	var told []string
 	if p.Probe.Age.Known && p.Reference.Age.Known {
 		gap := hundredths(math.Abs(p.Probe.Age.Years - p.Reference.Age.Years))
 		out.Gap = &gap
-		by := ""
+		key := "evidence.pair.by_dates"
 		if !p.Probe.Dated || !p.Reference.Dated {
-			by = " by their looks"
+			key = "evidence.pair.by_looks"
 		}
-		said := fmt.Sprintf("%s in the photo that searches, %s in the one on record: %s apart%s.", aged(p.Probe), aged(p.Reference), years(gap), by)
-		text = append(text, strings.ToUpper(said[:1])+said[1:])
+		said := say.T(key, "Probe", aged(p.Probe, say), "Reference", aged(p.Reference, say), "Gap", years(gap, say))
+		first, size := utf8.DecodeRuneInString(said)
+		told = append(told, string(unicode.ToUpper(first))+said[size:])
 	} else {
-		text = append(text, "The ages in these photos are not known.")
+		told = append(told, say.T("evidence.pair.unknown"))
 	}
 	switch poor := [2]bool{p.Probe.Quality < poorPair, p.Reference.Quality < poorPair}; poor {
 	case [2]bool{true, true}:
-		text = append(text, "Both faces are hard to make out: a likeness between such photos misleads more easily.")
+		told = append(told, say.T("evidence.poor.both"))
 	case [2]bool{true, false}:
-		text = append(text, "The face that searches is hard to make out: the likeness misleads more easily.")
+		told = append(told, say.T("evidence.poor.probe"))
 	case [2]bool{false, true}:
-		text = append(text, "The face on record is hard to make out: the likeness misleads more easily.")
+		told = append(told, say.T("evidence.poor.record"))
 	}
-	out.Text = strings.Join(text, " ")
+	out.Text = sentences(told...)
 	return out
 }
 
 // aged is an age in words, such as "aged 6" or "looks 6 to 12".
-func aged(s finder.Sighting) string {
+func aged(s finder.Sighting, say text.Printer) string {
 	y, sd := s.Age.Years, s.Age.SD
 	switch {
 	case s.Dated && sd < 0.6:
-		return fmt.Sprintf("aged %.0f", math.Floor(y))
+		return say.T("evidence.age.exact", "Years", int(y))
 	case s.Dated:
-		return fmt.Sprintf("aged about %.0f", y)
+		return say.T("evidence.age.about", "Years", nearest(y))
 	}
-	low, high := max(0, y-sd), y+sd
-	return fmt.Sprintf("looks %.0f to %.0f", low, high)
+	return say.T("evidence.age.looks", "From", nearest(max(0, y-sd)), "To", nearest(y+sd))
 }
 
-func years(gap float64) string {
-	switch n := math.Round(gap); n {
-	case 0:
-		return "less than a year"
-	case 1:
-		return "about a year"
-	default:
-		return fmt.Sprintf("about %.0f years", n)
+func nearest(x float64) int { return int(math.RoundToEven(x)) }
+
+func years(gap float64, say text.Printer) string {
+	n := int(math.Round(gap))
+	if n == 0 {
+		return say.T("evidence.gap.none")
 	}
+	return say.T("evidence.gap", "Count", n)
 }
 
-func apiCounter(c finder.Counter, searched registry.Gallery) api.Counter {
+func apiCounter(c finder.Counter, searched registry.Gallery, say text.Printer) api.Counter {
 	out := api.Counter{Rivals: c.Rivals, Alike: c.Alike, Most: c.Most}
-	out.Text = others(c.Rivals, c.Most, searched, "scores as high for this search, or nearly", "score as high for this search, or nearly") + " " +
-		others(c.Alike, c.Most, searched.Other(), "is as much like the face on record", "are as much like the face on record")
+	out.Text = sentences(others("rivals", c.Rivals, c.Most, searched, say), others("alike", c.Alike, c.Most, searched.Other(), say))
 	return out
 }
 
-// others says how many other cases of a gallery do something.
-func others(n, most int, g registry.Gallery, one, many string) string {
+// others says how many other cases of a gallery are rivals, or alike.
+func others(what string, n, most int, g registry.Gallery, say text.Printer) string {
+	key := "evidence.others." + what + "_" + string(g)
 	switch {
 	case n == 0:
-		return fmt.Sprintf("No other %s child %s.", g, one)
-	case n == 1:
-		return fmt.Sprintf("1 other %s child %s.", g, one)
-	case n >= most:
-		return fmt.Sprintf("%d or more other %s children %s.", most, g, many)
+		return say.T(key + "_none")
+	case n > 1 && n >= most:
+		return say.T(key+"_most", "Most", most)
 	}
-	return fmt.Sprintf("%d other %s children %s.", n, g, many)
+	return say.T(key, "Count", n)
 }

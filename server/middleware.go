@@ -62,7 +62,7 @@ func protect() gin.HandlerFunc {
 
 func (s *Server) noRoute(c *gin.Context) {
 	if isPage(c.Request) {
-		s.page(c, http.StatusNotFound, "notfound.html", nil)
+		s.page(c, http.StatusNotFound, "notfound.html", "notfound.title", nil)
 		return
 	}
 	writeProblem(c, newProblem(http.StatusNotFound, "no_such_path", "There is nothing at this path. The API is described at "+prefix+"/docs."))

@@ -8,27 +8,63 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strings"
-	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 
-	"homeward/api"
 	"homeward/finder"
 	"homeward/registry"
+	"homeward/text"
 )
 
 //go:embed web
 var web embed.FS
 
-// sessionLife ends a page's session: a phone left on a desk does not stay signed in over night.
-const sessionLife = 12 * time.Hour
-
 // pageData is what every page's template gets.
 type pageData struct {
-	Caller  string // name of the signed-in key; empty when nobody is
-	Caution string
-	Page    any // the page's own
+	text.Printer // T and Lang
+	Languages    []text.Language
+	Caller       registry.Actor
+	Nav          []navItem
+	Title        string
+	Path         string // of this page, with its query
+	Caution      string
+	Script       bool // it does not work without
+	Page         any  // the page's own
+}
+
+// PurposeOf is a stored purpose in the page's language.
+func (p pageData) PurposeOf(stored string) string { return purposeWords(p.Printer, stored) }
+
+// plain pages work without scripts.
+var plain = []string{
+	"home.html", "gallery.html", "child.html", "report.html", "receipt.html", "link.html", "familyhere.html", "notfound.html", "problem.html",
+	"signin.html", "oidccode.html", "purpose.html", "welcome.html",
+	"history.html", "cases.html", "desk.html", "leadprint.html", "verdict.html",
+}
+
+// navItem is one of the places that a role has to go to.
+type navItem struct {
+	Href, Text string
+	Here       bool
+}
+
+// nav lists for each page in the head's menu the right that it asks for; each shows what the caller may open.
+var nav = []struct{ href, key string }{
+	{"/family", "nav.family"},
+	{"/family/here", "nav.here"},
+	{"/search", "nav.search"},
+	{"/desk", "nav.desk"},
+	{"/dna", "nav.dna"},
+	{"/cases", "nav.cases"},
+	{"/found/new", "nav.group"},
+	{"/publications", "nav.publications"},
+	{"/asks", "nav.asks"},
+	{"/gallery", "nav.gallery"},
+	{"/accounts", "nav.accounts"},
+	{"/audit", "nav.audit"},
 }
 
 func (s *Server) pageRoutes() error {
@@ -45,18 +81,26 @@ func (s *Server) pageRoutes() error {
 		c.Header("Cache-Control", "public, max-age=300")
 		files.ServeHTTP(c.Writer, c.Request)
 	})
-	s.engine.GET("/signin", func(c *gin.Context) { s.page(c, http.StatusOK, "signin.html", nil) })
-	s.engine.POST("/signin", s.signIn)
-	s.engine.POST("/signout", s.signOut)
-	s.engine.GET("/", func(c *gin.Context) { s.page(c, http.StatusOK, "search.html", searchPage{finder.MaxPhotoBytes}) })
+	s.engine.GET("/", s.home)
+	s.engine.GET("/search", s.searchPage)
 	s.engine.GET("/cases/:case", s.casePage)
 	return nil
 }
 
-// page renders a page whole before the first byte is sent.
-func (s *Server) page(c *gin.Context, status int, name string, own any) {
+// page renders a page whole before the first byte is sent. title is a key of the catalogue.
+func (s *Server) page(c *gin.Context, status int, name, title string, own any) {
+	s.titled(c, status, name, s.printer(c.Request.Context()).T(title), own)
+}
+
+// titled is page with a title of its own.
+func (s *Server) titled(c *gin.Context, status int, name, title string, own any) {
 	var b bytes.Buffer
-	data := pageData{Caller: caller(c.Request.Context()).Name, Caution: api.Caution, Page: own}
+	ctx := c.Request.Context()
+	p := s.printer(ctx)
+	data := pageData{
+		Printer: p, Languages: s.text.Languages(), Caller: caller(ctx), Nav: s.nav(c, p), Title: title,
+		Path: c.Request.URL.RequestURI(), Caution: p.T("caution"), Script: !slices.Contains(plain, name), Page: own,
+	}
 	if err := s.pages.ExecuteTemplate(&b, name, data); err != nil {
 		s.abort(c, fmt.Errorf("page %s: %w", name, err))
 		return
@@ -64,60 +108,64 @@ func (s *Server) page(c *gin.Context, status int, name string, own any) {
 	c.Data(status, "text/html; charset=utf-8", b.Bytes())
 }
 
-// searchPage tells a browser which photos are not worth sending.
-type searchPage struct{ MaxBytes int }
-
-// signInPage tells why signing in failed.
-type signInPage struct{ Error string }
-
-func (s *Server) signIn(c *gin.Context) {
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 4096)
-	ctx := c.Request.Context()
-	key, err := s.finder.Registry.Authenticate(ctx, strings.TrimSpace(c.PostForm("key")))
-	if errors.Is(err, registry.ErrNotFound) {
-		s.page(c, http.StatusUnauthorized, "signin.html", signInPage{"This key is not valid. Check that you copied all of it; keys begin with hw_."})
-		return
-	}
-	var token string
-	if err == nil {
-		token, err = s.finder.Registry.CreateSession(ctx, key.ID, sessionLife)
-	}
-	if err != nil {
-		s.abort(c, err)
-		return
-	}
-	s.setSession(c, token, int(sessionLife.Seconds()))
-	c.Redirect(http.StatusSeeOther, "/")
-}
-
-func (s *Server) signOut(c *gin.Context) {
-	if cookie, err := c.Request.Cookie(sessionCookie); err == nil {
-		if err := s.finder.Registry.DeleteSession(c.Request.Context(), cookie.Value); err != nil {
-			s.abort(c, err)
-			return
+func (s *Server) nav(c *gin.Context, p text.Printer) []navItem {
+	var out []navItem
+	for _, n := range nav {
+		if rules["GET "+n.href].may(caller(c.Request.Context()).Role) {
+			out = append(out, navItem{n.href, p.T(n.key), c.Request.URL.Path == n.href})
 		}
 	}
-	s.setSession(c, "", -1)
-	c.Redirect(http.StatusSeeOther, "/signin")
+	return out
 }
 
-func (s *Server) setSession(c *gin.Context, token string, maxAge int) {
-	http.SetCookie(c.Writer, &http.Cookie{
-		Name: sessionCookie, Value: token, Path: "/", MaxAge: maxAge,
-		// A proxy in front may speak TLS for us. Should someone else say so, the cookie is only kept closer.
-		HttpOnly: true, Secure: c.Request.TLS != nil || c.GetHeader("X-Forwarded-Proto") == "https", SameSite: http.SameSiteStrictMode,
-	})
+// problemPage tells a person what a problem tells a program.
+func (s *Server) problemPage(c *gin.Context, err error) {
+	var p *huma.ErrorModel
+	if !errors.As(s.problem(err), &p) {
+		return
+	}
+	if p.Status == http.StatusNotFound {
+		s.page(c, http.StatusNotFound, "notfound.html", "notfound.title", nil)
+		return
+	}
+	detail := p.Detail
+	if lang := s.printer(c.Request.Context()).Lang(); lang != text.English {
+		if said, ok := s.text.Problem(lang, p.Type[strings.LastIndex(p.Type, ":")+1:], ""); ok {
+			detail = said
+		}
+	}
+	s.page(c, p.Status, "problem.html", "problem.title", detail)
+}
+
+// searchPage is what the page of that name shows.
+type searchPage struct {
+	MaxBytes int // larger photos are not worth sending
+	Regions  []choice
+	Saved    []savedSearch
+}
+
+func (s *Server) searchPage(c *gin.Context) {
+	own := searchPage{MaxBytes: finder.MaxPhotoBytes}
+	var err error
+	if own.Regions, err = s.regionChoices(c.Request.Context(), ""); err == nil {
+		own.Saved, err = s.savedSearches(c.Request.Context())
+	}
+	if err != nil {
+		s.problemPage(c, err)
+		return
+	}
+	s.page(c, http.StatusOK, "search.html", "search.title", own)
 }
 
 func (s *Server) casePage(c *gin.Context) {
 	found, err := s.caseWithPhotos(c.Request.Context(), registry.CaseID(c.Param("case")))
-	if errors.Is(err, registry.ErrNotFound) {
-		s.page(c, http.StatusNotFound, "notfound.html", nil)
-		return
+	var own caseView
+	if err == nil {
+		own, err = s.caseView(c.Request.Context(), found)
 	}
 	if err != nil {
-		s.abort(c, err)
+		s.problemPage(c, err)
 		return
 	}
-	s.page(c, http.StatusOK, "case.html", found)
+	s.page(c, http.StatusOK, "case.html", "case.title", own)
 }

@@ -54,11 +54,11 @@ func (s *Server) photoRoutes() {
 		OperationID: "get-photo", Method: http.MethodGet, Path: prefix + "/photos/{photo}", Tags: tags,
 		Summary: "Read what is known of a photo", Errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *PhotoPath) (*photoOutput, error) {
-		p, err := s.finder.Registry.Photo(ctx, registry.PhotoID(in.Photo))
+		p, err := s.seePhoto(ctx, registry.PhotoID(in.Photo))
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		return &photoOutput{Status: http.StatusOK, Body: apiPhoto(p)}, nil
+		return &photoOutput{Status: http.StatusOK, Body: apiPhoto(p, s.printer(ctx))}, nil
 	})
 
 	huma.Register(s.api, huma.Operation{
@@ -70,7 +70,10 @@ func (s *Server) photoRoutes() {
 		OperationID: "delete-photo", Method: http.MethodDelete, Path: prefix + "/photos/{photo}", Tags: tags,
 		Summary: "Delete a photo for good", Errors: []int{http.StatusNotFound}, DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, in *PhotoPath) (*struct{}, error) {
-		err := s.finder.Registry.DeletePhoto(ctx, registry.PhotoID(in.Photo))
+		_, err := s.editPhoto(ctx, registry.PhotoID(in.Photo))
+		if err == nil {
+			err = s.finder.Registry.DeletePhoto(ctx, registry.PhotoID(in.Photo))
+		}
 		if err == nil {
 			s.chips.forget()
 			s.finder.Refresh(ctx)
@@ -108,6 +111,9 @@ func (s *Server) addPhoto(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.problem(err)
 	}
+	if _, err := s.edit(ctx, registry.CaseID(in.Case)); err != nil {
+		return nil, s.problem(err)
+	}
 	body, name, err := in.photo()
 	if err != nil {
 		return nil, s.problem(err)
@@ -116,12 +122,12 @@ func (s *Server) addPhoto(ctx context.Context, in *struct {
 		name = in.Name
 	}
 	p, existed, err := s.finder.AddPhoto(ctx, registry.CaseID(in.Case), finder.NewPhoto{
-		Name: name, Taken: taken, Key: in.Key, Caller: caller(ctx).ID,
+		Name: name, Taken: taken, Key: in.Key, Caller: caller(ctx).Account,
 	}, body)
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	out := &photoOutput{Status: http.StatusCreated, Location: prefix + "/photos/" + string(p.ID), Body: apiPhoto(p)}
+	out := &photoOutput{Status: http.StatusCreated, Location: prefix + "/photos/" + string(p.ID), Body: apiPhoto(p, s.printer(ctx))}
 	if existed {
 		out.Status, out.Body.Duplicate = http.StatusOK, true
 	}
@@ -145,12 +151,15 @@ func (s *Server) changePhoto(ctx context.Context, in *struct {
 		face := registry.FaceID(*in.Body.Subject)
 		ch.Subject = &face
 	}
+	if _, err := s.editPhoto(ctx, id); err != nil {
+		return nil, s.problem(err)
+	}
 	p, err := s.finder.Registry.UpdatePhoto(ctx, id, ch)
 	if err != nil {
 		return nil, s.problem(err)
 	}
 	s.finder.Refresh(ctx)
-	return &photoOutput{Status: http.StatusOK, Body: apiPhoto(p)}, nil
+	return &photoOutput{Status: http.StatusOK, Body: apiPhoto(p, s.printer(ctx))}, nil
 }
 
 func imageResponse(mediaType string) map[string]*huma.Response {
@@ -166,7 +175,10 @@ var mediaTypes = map[string]string{
 }
 
 func (s *Server) original(ctx context.Context, in *PhotoPath) (*huma.StreamResponse, error) {
-	p, err := s.finder.Registry.Photo(ctx, registry.PhotoID(in.Photo))
+	p, err := s.seePhoto(ctx, registry.PhotoID(in.Photo))
+	if err == nil {
+		err = s.looked(ctx, p)
+	}
 	if err != nil {
 		return nil, s.problem(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,11 +15,15 @@ import (
 	"homeward/engine"
 	"homeward/finder"
 	"homeward/registry"
+	"homeward/text"
 )
+
+// problemType stands before a problem's code in its type.
+const problemType = "urn:homeward:problem:"
 
 // newProblem is an answer that says what went wrong and what to do (RFC 9457). Code is stable; programs may decide on it.
 func newProblem(status int, code, detail string) *huma.ErrorModel {
-	return &huma.ErrorModel{Type: "urn:homeward:problem:" + code, Title: http.StatusText(status), Status: status, Detail: detail}
+	return &huma.ErrorModel{Type: problemType + code, Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
 // photoStatus says which status a photo that cannot be used is answered with; 422 where it is not listed.
@@ -36,6 +41,7 @@ func (s *Server) problem(err error) error {
 		known  *huma.ErrorModel
 		photo  *engine.PhotoError
 		field  *registry.FieldError
+		yours  *registry.ErrNotYours
 		large  *http.MaxBytesError
 		broken *brokenBody
 	)
@@ -54,6 +60,8 @@ func (s *Server) problem(err error) error {
 		p := newProblem(http.StatusUnprocessableEntity, "invalid", field.Error())
 		p.Errors = []*huma.ErrorDetail{{Message: field.Text, Location: field.Field}}
 		return p
+	case errors.As(err, &yours):
+		return newProblem(http.StatusForbidden, "not_yours", yours.Text)
 	case errors.As(err, &large):
 		return newProblem(http.StatusRequestEntityTooLarge, "too_large", "The photo is larger than 64 MB. Send a smaller copy.")
 	case errors.Is(err, finder.ErrLoading):
@@ -102,6 +110,7 @@ func (s *Server) abort(c *gin.Context, err error) {
 }
 
 func writeProblem(c *gin.Context, p *huma.ErrorModel) {
+	translate(c.Request.Context(), p)
 	raw, _ := json.Marshal(p) // strings and numbers always marshal
 	c.Data(p.Status, "application/problem+json", raw)
 	c.Abort()
@@ -112,13 +121,13 @@ const maxEcho = 100
 
 // finishProblem makes what huma's own checks answer like the rest: a detail that says by itself what to mend, a stable
 // type, and no megabyte that was too long for a field travelling back.
-func finishProblem(_ huma.Context, _ string, v any) (any, error) {
+func finishProblem(ctx huma.Context, _ string, v any) (any, error) {
 	p, ok := v.(*huma.ErrorModel)
 	if !ok {
 		return v, nil
 	}
 	if p.Type == "" {
-		p.Type = "urn:homeward:problem:invalid"
+		p.Type = problemType + "invalid"
 		var faults []string
 		for _, e := range p.Errors {
 			faults = append(faults, strings.TrimSpace(e.Location+" "+e.Message))
@@ -138,5 +147,39 @@ func finishProblem(_ huma.Context, _ string, v any) (any, error) {
 			e.Value = nil
 		}
 	}
+	translate(ctx.Context(), p)
 	return p, nil
+}
+
+// translate puts a problem into the language that a request is answered in. English says most: it knows the very values.
+func translate(ctx context.Context, p *huma.ErrorModel) {
+	say, ok := ctx.Value(printerKey{}).(text.Printer)
+	if !ok || say.Lang() == text.English {
+		return
+	}
+	code := strings.TrimPrefix(p.Type, problemType)
+	general, ok := say.Problem(code, "")
+	if !ok {
+		return
+	}
+	p.Detail = general
+	var fields []string
+	for _, e := range p.Errors {
+		// huma says where a field was sent too: body.born.to, query.taken.
+		field := e.Location
+		for _, place := range []string{"body.", "query.", "path.", "header."} {
+			field = strings.TrimPrefix(field, place)
+		}
+		said, _ := say.Problem(code, field)
+		if said == general && field != "" { // at least which one it is
+			said = say.T("problem.at_field", "Problem", general, "Field", field)
+		}
+		e.Message = said
+		if !slices.Contains(fields, said) {
+			fields = append(fields, said)
+		}
+	}
+	if len(fields) > 0 {
+		p.Detail = sentences(fields...)
+	}
 }

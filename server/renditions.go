@@ -39,7 +39,7 @@ func (s *Server) rendition(ctx context.Context, in *struct {
 	PhotoPath
 	Size string `query:"size" enum:"160,320,640,1024" default:"640" doc:"Longest side, in pixels."`
 }) (*pictureOutput, error) {
-	p, err := s.finder.Registry.Photo(ctx, registry.PhotoID(in.Photo))
+	p, err := s.seePhoto(ctx, registry.PhotoID(in.Photo))
 	if err != nil {
 		return nil, s.problem(err)
 	}
@@ -48,9 +48,12 @@ func (s *Server) rendition(ctx context.Context, in *struct {
 
 func (s *Server) chip(ctx context.Context, in *struct {
 	Face string `path:"face" maxLength:"64" doc:"Id of the face."`
-	Size string `query:"size" enum:"112,224" default:"224" doc:"Side, in pixels."`
+	Size string `query:"size" enum:"112,224,448" default:"224" doc:"Side, in pixels."`
 }) (*pictureOutput, error) {
 	p, err := s.finder.Registry.PhotoOf(ctx, registry.FaceID(in.Face))
+	if err == nil {
+		_, err = s.see(ctx, p.CaseID)
+	}
 	if err != nil {
 		return nil, s.problem(err)
 	}
@@ -65,6 +68,9 @@ func (s *Server) chip(ctx context.Context, in *struct {
 // it was made lately.
 func (s *Server) picture(ctx context.Context, p registry.Photo, what, size string, make func(photo []byte, side int) ([]byte, error)) (*pictureOutput, error) {
 	side, err := strconv.Atoi(size)
+	if err == nil {
+		err = s.looked(ctx, p)
+	}
 	if err != nil {
 		return nil, s.problem(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"homeward/api"
 	"homeward/finder"
 	"homeward/registry"
+	"homeward/text"
 )
 
 // SearchFilters are what a search can be narrowed by, and which face of the probe searches.
@@ -71,7 +73,7 @@ func (s *Server) searchRoutes() {
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		p, err := s.finder.Probe(string(caller(ctx).ID), in.Search)
+		p, err := s.finder.Probe(string(caller(ctx).Account), in.Search)
 		if err != nil {
 			return nil, s.problem(err)
 		}
@@ -100,7 +102,7 @@ func (s *Server) createSearch(ctx context.Context, in *struct {
 }
 
 func (s *Server) newProbe(ctx context.Context, u *PhotoUpload) (*finder.Probe, error) {
-	owner := string(caller(ctx).ID)
+	owner := string(caller(ctx).Account)
 	if !strings.HasPrefix(u.request.Header.Get("Content-Type"), "application/json") {
 		body, _, err := u.photo()
 		if err != nil {
@@ -115,29 +117,56 @@ func (s *Server) newProbe(ctx context.Context, u *PhotoUpload) (*finder.Probe, e
 		return nil, newProblem(http.StatusBadRequest, "body", `Send {"face": "f_…"} with the id of an enrolled face, {"case": "c_…"} with that of a case, or a photo.`)
 	}
 	if by.Case != "" {
+		if _, err := s.see(ctx, registry.CaseID(by.Case)); err != nil {
+			return nil, err
+		}
 		return s.finder.ProbeCase(ctx, owner, registry.CaseID(by.Case))
+	}
+	photo, err := s.finder.Registry.PhotoOf(ctx, registry.FaceID(by.Face))
+	if err == nil {
+		_, err = s.see(ctx, photo.CaseID)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return s.finder.ProbeFace(ctx, owner, registry.FaceID(by.Face))
 }
 
 func (s *Server) search(ctx context.Context, p *finder.Probe, face string, q finder.Query) (*searchOutput, error) {
-	body, err := Search(ctx, s.finder, p, face, q)
+	if q.Words != "" && caller(ctx).Role.Staff() {
+		// Whether a word stands in a record of another region is not for guessing.
+		region := ""
+		if len(q.Regions) > 0 {
+			region = q.Regions[0]
+		}
+		q.Regions = within(caller(ctx).Regions, region)
+	}
+	body, err := Search(ctx, s.finder, p, face, q, s.printer(ctx))
 	if err != nil {
 		return nil, s.problem(err)
+	}
+	for i := range body.Candidates {
+		if err := s.withhold(ctx, &body.Candidates[i]); err != nil {
+			return nil, s.problem(err)
+		}
 	}
 	return &searchOutput{Body: body}, nil
 }
 
 // Search answers with a page of candidates, or, where face is empty and there are several, with the question which face
-// is the child. Page, API and command line all answer through it, and so alike.
-func Search(ctx context.Context, f *finder.Finder, p *finder.Probe, face string, q finder.Query) (api.Search, error) {
+// is the child, in the words of say. Page, API and command line all answer through it, and so alike.
+func Search(ctx context.Context, f *finder.Finder, p *finder.Probe, face string, q finder.Query, say text.Printer) (api.Search, error) {
 	out := api.Search{
 		ID: p.ID, Expires: p.Expires, Gallery: string(p.Searches(q.Gallery)),
-		Candidates: []api.Candidate{}, Caution: api.Caution, ModelSet: f.TemplateSet(),
+		Candidates: []api.Candidate{}, Caution: say.T("caution"), ModelSet: f.TemplateSet(),
 	}
 	if p.Analysis != nil {
-		out.Photo = ProbePhoto(p.Analysis)
+		out.Photo = ProbePhoto(p.Analysis, say)
 		out.Message = out.Photo.Message
+	}
+	note := registry.Note{Action: "search.made", Case: p.Case, Subject: p.ID, Detail: searchDetail(q)}
+	if err := f.Registry.Record(ctx, note); err != nil {
+		return out, err
 	}
 	which, only := p.Only()
 	if face != "" {
@@ -155,7 +184,39 @@ func Search(ctx context.Context, f *finder.Finder, p *finder.Probe, face string,
 	}
 	out.Face, out.Next = &which, found.Next
 	for _, c := range found.Candidates {
-		out.Candidates = append(out.Candidates, apiCandidate(c, f.MostClaimed(), !q.FacesAlone))
+		out.Candidates = append(out.Candidates, apiCandidate(c, f.MostClaimed(), !q.FacesAlone, say))
 	}
 	return out, nil
+}
+
+// searchDetail is what the audit keeps of a search: which filters narrowed it, never what the words were.
+func searchDetail(q finder.Query) map[string]string {
+	d := map[string]string{"gallery": string(q.Gallery)}
+	for name, used := range map[string]bool{
+		"words": q.Words != "", "sex": q.Sex != "", "born": q.BornFrom != 0 || q.BornTo != 0, "region": len(q.Regions) > 0, "page": q.Cursor != "",
+	} {
+		if used {
+			d[name] = "yes"
+		}
+	}
+	return d
+}
+
+// withhold takes out of a candidate what the caller may not see of it: a case of another region is a lead to ask for.
+func (s *Server) withhold(ctx context.Context, c *api.Candidate) error {
+	held, err := s.finder.Registry.Case(ctx, registry.CaseID(c.Case.ID))
+	if err != nil {
+		return err
+	}
+	ok, err := s.finder.Registry.MaySee(ctx, caller(ctx), held)
+	if err != nil || ok {
+		return err
+	}
+	c.HeldBy = held.Region
+	c.Case = api.Case{ID: c.Case.ID, Gallery: c.Case.Gallery, Status: c.Case.Status, CaseFacts: api.CaseFacts{Region: held.Region}}
+	c.Photo, c.Face = api.Photo{Faces: []api.Face{}}, api.Face{}
+	c.Pair.Reference, c.Pair.Text, c.Pair.Gap = api.Sighting{Of: "case", AgeBy: "unknown"}, "", nil
+	c.Plausibility.Factors, c.Plausibility.Log10LR = []api.Factor{}, 0
+	c.Sightings = slices.DeleteFunc(c.Sightings, func(at api.Sighting) bool { return at.Of == "case" })
+	return nil
 }

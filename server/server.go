@@ -19,6 +19,8 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"homeward/finder"
+	"homeward/registry"
+	"homeward/text"
 )
 
 // Limits on what a client may send, and how long it may take.
@@ -40,23 +42,53 @@ type Server struct {
 	api     huma.API
 	chips   *renditions
 	pages   *template.Template
+	text    *text.Catalogue
+	buckets *buckets
+	reports *reports
+	uploads *uploads
+	outside *outside
+	watched watched
+}
+
+// Options of New.
+type Options struct {
+	// Proxies are the addresses or networks of proxies that are believed about whom they speak for; none by default.
+	Proxies []string
+	OIDC    OIDC
 }
 
 // New makes a server. Nothing listens until Serve.
-func New(f *finder.Finder, log *slog.Logger) (*Server, error) {
+func New(f *finder.Finder, log *slog.Logger, o Options) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
 	chips, err := newRenditions()
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s := &Server{finder: f, log: log, version: version(), engine: gin.New(), chips: chips}
-	s.engine.HandleMethodNotAllowed = true
-	s.engine.RedirectTrailingSlash = false // it would answer before anyone is asked for a key
-	// The address of the peer is the address: no proxy is trusted to say otherwise.
-	if err := s.engine.SetTrustedProxies(nil); err != nil {
+	catalogue, err := text.Load()
+	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.engine.Use(s.observe, s.guard, protect(), s.authenticate)
+	counted, err := newBuckets()
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	other, err := newOutside(o.OIDC)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	sent, err := newReports()
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s := &Server{reports: sent, uploads: newUploads(), outside: other, finder: f, log: log, version: version(), engine: gin.New(), chips: chips, text: catalogue, buckets: counted}
+	f.OnDestroyed(func([]registry.CaseID) { s.chips.forget() })
+	s.engine.HandleMethodNotAllowed = true
+	s.engine.RedirectTrailingSlash = false // it would answer before anyone is asked for a key
+	// The address of the peer is the address, unless it is a proxy that is trusted to say otherwise.
+	if err := s.engine.SetTrustedProxies(o.Proxies); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s.engine.Use(s.observe, compress(), s.guard, s.language, protect(), s.authenticate, s.language, s.authorise)
 	s.engine.NoRoute(s.noRoute)
 	s.engine.NoMethod(s.noMethod)
 
@@ -65,8 +97,33 @@ func New(f *finder.Finder, log *slog.Logger) (*Server, error) {
 	s.caseRoutes()
 	s.photoRoutes()
 	s.searchRoutes()
+	s.uploadRoutes()
+	s.reportRoutes()
+	s.familyRoutes()
+	s.galleryRoutes()
+	s.publicationRoutes()
+	s.groupRoutes()
+	s.historyRoutes()
+	s.askRoutes()
+	s.savedSearchRoutes()
+	s.caseListRoutes()
+	s.accountsRoutes()
+	s.accountRoutes()
+	s.regionRoutes()
+	s.auditRoutes()
+	s.leadRoutes()
+	s.verdictRoutes()
+	s.dnaRoutes()
+	s.deskRoutes()
 	s.docRoutes()
+	s.engine.GET("/language", s.chooseLanguage)
+	s.engine.GET("/text/:file", s.scriptText)
+	s.signInRoutes()
+	s.oidcRoutes()
 	if err := s.pageRoutes(); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	if err := s.checkRules(); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	return s, nil
@@ -103,6 +160,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		err = h.Close()
 	}
 	<-done
+	s.uploads.close()
 	return err
 }
 
@@ -123,7 +181,7 @@ func version() string {
 func apiConfig(version string) huma.Config {
 	c := huma.DefaultConfig("Homeward", version)
 	c.OpenAPI.Info.Description = "Face search that brings missing and abducted children home. A score is a lead for people and DNA to settle, never an identification.\n\n" +
-		"Every request but health, readiness and this description needs `Authorization: Bearer KEY`; `homeward key add` makes a key. " +
+		"Every request but health, readiness and this description needs `Authorization: Bearer KEY`; `homeward key add` makes a key, which acts as its account. " +
 		"Errors are `application/problem+json` and say what to do."
 	c.OpenAPIPath = prefix + "/openapi"
 	c.SchemasPath = prefix + "/schemas"

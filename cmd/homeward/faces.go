@@ -54,6 +54,10 @@ func faces(ctx context.Context, o *options, w io.Writer, paths []string, draw st
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	say, err := english()
+	if err != nil {
+		return err
+	}
 	var all []photoFaces
 	var failed int
 	for _, path := range paths {
@@ -66,7 +70,7 @@ func faces(ctx context.Context, o *options, w io.Writer, paths []string, draw st
 			failed++
 			out.Error = err.Error()
 		} else {
-			out.Photo = server.ProbePhoto(a)
+			out.Photo = server.ProbePhoto(a, say)
 		}
 		all = append(all, out)
 		if !o.json {

@@ -25,7 +25,7 @@ func importCommand(o *options) *cobra.Command {
 		Short: "Import a folder of photos, a subfolder per case, or a CSV manifest",
 		Long: `Import photos into the registry. DIR has a subfolder for each case, whose name becomes the case's reference; or
 --manifest names a CSV file inside DIR with the columns photo and case, and if you like gallery, names (parted by ;),
-sex, born, born_to, place, on, marks, notes and taken. Importing the same archive again adds nothing twice.`,
+sex, born, born_to, region (a code of homeward region), place, on, marks, notes and taken. Importing the same archive again adds nothing twice.`,
 		Args: args(1, 1, "one folder"),
 		RunE: func(c *cobra.Command, given []string) error {
 			if err := checkGallery(gallery); err != nil {

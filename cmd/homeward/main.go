@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"os/user"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -60,6 +62,11 @@ func root() *cobra.Command {
 		Long:          "Homeward finds the cases of missing and found children that may be the same child.\nA score is a lead for people and DNA to settle, never an identification.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRun: func(c *cobra.Command, _ []string) {
+			if c.Name() != serveName { // which acts for those who ask it
+				c.SetContext(registry.WithActor(c.Context(), operator()))
+			}
+		},
 	}
 	p := c.PersistentFlags()
 	p.StringVar(&o.data, "data", env("HOMEWARD_DATA", "data"), "the registry's directory (HOMEWARD_DATA)")
@@ -68,7 +75,7 @@ func root() *cobra.Command {
 	p.StringVar(&o.set, "set", env("HOMEWARD_SET", "default"), "name of the model set (HOMEWARD_SET)")
 	p.BoolVar(&o.json, "json", false, "print results as JSON")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.AddCommand(serveCommand(o), facesCommand(o), searchCommand(o), importCommand(o), modelsCommand(o), keyCommand(o), reunionCommand(o), trainCommand(o), evalCommand(o), embedCommand(o))
+	c.AddCommand(serveCommand(o), facesCommand(o), searchCommand(o), importCommand(o), modelsCommand(o), accountCommand(o), keyCommand(o), reunionCommand(o), regionCommand(o), auditCommand(o), retentionCommand(o), trainCommand(o), evalCommand(o), embedCommand(o))
 	return c
 }
 
@@ -77,6 +84,18 @@ func env(name, otherwise string) string {
 		return v
 	}
 	return otherwise
+}
+
+// serveName is the command that is not the operator's own doing.
+const serveName = "serve"
+
+// operator is who a command line acts as: whoever has an account of the machine and can read the registry's folder.
+func operator() registry.Actor {
+	via := strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		via = u.Username
+	}
+	return registry.Actor{Role: registry.Operator, Via: via}
 }
 
 // checkGallery refuses a --gallery that there is not.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image"
 	"image/jpeg"
 	"io"
@@ -99,7 +100,13 @@ func newKey(t *testing.T, data string) string {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	_, secret, err := r.CreateKey(t.Context(), "test")
+	account, _, err := r.CreateAccount(t.Context(), registry.NewAccount{
+		Login: fmt.Sprintf("test-%d", time.Now().UnixNano()), Name: "Some supervisor", Role: registry.Supervisor, Regions: []string{registry.Everywhere},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret, err := r.CreateKey(t.Context(), account.ID, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,6 +300,65 @@ func TestImportBesideServer(t *testing.T) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("the server does not find what was imported")
+		}
+	}
+}
+
+// TestKilledBeforeComparison kills the server between the upload of a found child's photo and the standing search that compares
+// it: after the next start the lead is there, once.
+func TestKilledBeforeComparison(t *testing.T) {
+	const rounds = 4
+	data := t.TempDir()
+	key := newKey(t, data)
+	p := startServer(t, data, key)
+	sought, err := p.CreateCase(t.Context(), api.NewCase{Gallery: "missing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.AddPhoto(t.Context(), sought.ID, client.NewPhoto{}, bytes.NewReader(photos.Read(t, photos.Obama))); err != nil {
+		t.Fatal(err)
+	}
+	portrait := photos.Decode(t, photos.Read(t, photos.Obama2))
+	var found []string
+	for round := range rounds {
+		c, err := p.CreateCase(t.Context(), api.NewCase{Gallery: "found"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, c.ID)
+		if _, err := p.AddPhoto(t.Context(), c.ID, client.NewPhoto{}, bytes.NewReader(variant(t, portrait, round))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
+		p.kill()
+		p = startServer(t, data, key)
+	}
+	defer p.stop(t)
+	r, err := registry.Open(t.Context(), data, registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		leads, _, err := r.Leads(t.Context(), registry.LeadQuery{Case: registry.CaseID(sought.ID)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		have := map[string]int{}
+		for _, l := range leads {
+			have[string(l.Found)]++
+		}
+		lost := ""
+		for _, id := range found {
+			if have[id] != 1 {
+				lost = id
+			}
+		}
+		if lost == "" && len(leads) == len(found) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d found children were uploaded and acknowledged, and these are the leads: %v", len(found), have)
 		}
 	}
 }

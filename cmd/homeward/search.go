@@ -16,6 +16,7 @@ import (
 	"homeward/finder"
 	"homeward/registry"
 	"homeward/server"
+	"homeward/text"
 )
 
 // searching is what `search` was asked for.
@@ -117,7 +118,11 @@ func (s *searching) run(ctx context.Context, f *finder.Finder, w io.Writer, asJS
 	if err != nil {
 		return err
 	}
-	found, err := server.Search(ctx, f, p, s.face, s.query)
+	say, err := english()
+	if err != nil {
+		return err
+	}
+	found, err := server.Search(ctx, f, p, s.face, s.query, say)
 	if err != nil {
 		return err
 	}
@@ -153,6 +158,15 @@ func (s *searching) probe(ctx context.Context, f *finder.Finder) (*finder.Probe,
 		return nil, fmt.Errorf("%s: %w", s.photo, err)
 	}
 	return p, nil
+}
+
+// english is what the command line speaks.
+func english() (text.Printer, error) {
+	c, err := text.Load()
+	if err != nil {
+		return text.Printer{}, err
+	}
+	return c.Pick(text.English), nil
 }
 
 // printCandidates prints each candidate with why it is one.

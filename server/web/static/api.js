@@ -1,4 +1,5 @@
 // The API as the pages speak it. The session cookie says who asks.
+import { t } from './text.js';
 
 const prefix = '/api/v1';
 
@@ -17,25 +18,22 @@ export class Problem extends Error {
 }
 
 function broken() {
-  return new Problem(0, 'connection', navigator.onLine
-    ? 'The connection to Homeward broke. Try again.'
-    : 'This device is offline. Try again once it has a connection.');
+  return new Problem(0, 'connection', t(navigator.onLine ? 'js.problem.connection' : 'js.problem.offline'));
 }
 
 // answer reads the body of an answer, or throws the problem that it tells.
 function answer(status, text) {
   let body = null;
   try { body = JSON.parse(text); } catch { /* a proxy's page, or an answer cut short: dealt with below */ }
+  if (status === 204) return {}; // done, and nothing to tell
   if (status >= 200 && status < 300 && body !== null) return body;
   if (status === 401) {
     location.assign('/signin');
-    throw new Problem(401, 'no_key', 'You were signed out. Sign in again.');
+    throw new Problem(401, 'no_key', t('js.problem.signed_out'));
   }
   if (body?.detail === undefined) throw status >= 400 && status < 500
-    ? new Problem(status, 'refused', 'Homeward did not accept this.') : broken();
-  let detail = body.detail;
-  for (const e of body.errors ?? []) if (!detail.includes(e.message)) detail += ` ${e.location}: ${e.message}`;
-  throw new Problem(status, (body.type ?? '').split(':').pop(), detail);
+    ? new Problem(status, 'refused', t('js.problem.refused')) : broken();
+  throw new Problem(status, (body.type ?? '').split(':').pop(), body.detail);
 }
 
 // call asks the API. Aborting signal rejects with its reason, even where the answer has just come.
@@ -66,7 +64,7 @@ export async function call(method, path, { body, signal }) {
 }
 
 // send posts a photo as it is, and tells how much of it has been sent (0 to 1). fetch cannot tell that.
-export function send(path, file, { signal, sent }) {
+export function send(path, file, { signal, sent, headers = {} }) {
   return new Promise((resolve, reject) => {
     const x = new XMLHttpRequest();
     let timer;
@@ -76,6 +74,7 @@ export function send(path, file, { signal, sent }) {
     x.open('POST', prefix + path);
     // Devices name some photos wrongly or not at all; the server looks at the photo itself.
     x.setRequestHeader('Content-Type', file.type.startsWith('image/') ? file.type : 'application/octet-stream');
+    for (const [name, value] of Object.entries(headers)) x.setRequestHeader(name, value);
     x.upload.onprogress = e => { alive(stalled); if (e.lengthComputable) sent(e.loaded / e.total); };
     x.upload.onload = () => { alive(unanswered); sent(1); };
     x.onload = () => { try { resolve(answer(x.status, x.responseText)); } catch (err) { reject(err); } };

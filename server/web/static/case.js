@@ -4,6 +4,7 @@ import { call } from './api.js';
 import { byId, el, Task } from './dom.js';
 import { age, ageAt, today } from './facts.js';
 import { drawFaces, faceName } from './faces.js';
+import { t } from './text.js';
 import { timeline } from './timeline.js';
 
 const page = byId('case');
@@ -12,7 +13,7 @@ const task = new Task(byId('status'), byId('problem'), b => { busy = b; });
 
 function change(photo, what) {
   if (busy) return;
-  task.run('Saving…', async signal => {
+  task.run(t('js.case.saving'), async signal => {
     await call('PATCH', `/photos/${photo.id}`, { body: what, signal });
     location.reload();
   }, () => change(photo, what));
@@ -22,7 +23,7 @@ function show(c, photo) {
   const item = page.querySelector(`[data-photo="${CSS.escape(photo.id)}"]`);
   if (!item) return; // added since the page was made
   const then = age(c.born, photo.taken);
-  if (then) item.querySelector('[data-age]').textContent = `, aged ${then}`;
+  if (then) item.querySelector('[data-age]').textContent = t('js.case.aged', { Age: then });
 
   const chosen = photo.faces.findIndex(f => f.id === photo.subject);
   const choose = i => change(photo, { subject: i < 0 ? '' : photo.faces[i].id });
@@ -30,7 +31,7 @@ function show(c, photo) {
   drawFaces(item.querySelector('.photo'), photo, { chosen, pick: asks ? choose : undefined });
   if (!asks && photo.faces.length > 0) {
     const others = photo.faces.map((f, i) => [faceName(f, i), i]).filter(([, i]) => i !== chosen);
-    item.querySelector('.choices').replaceChildren(...[...others, [photo.faces.length > 1 ? 'None of them' : 'This is not the child', -1]].map(([text, i]) =>
+    item.querySelector('.choices').replaceChildren(...[...others, [t(photo.faces.length > 1 ? 'js.case.none_of_them' : 'js.case.not_the_child'), -1]].map(([text, i]) =>
       el('button', { type: 'button', className: 'quiet', onclick: () => choose(i) }, text)));
     item.querySelector('[data-change]').hidden = false;
   }
@@ -43,7 +44,7 @@ function showAges(c) {
   byId('all').hidden = shown.filter(s => s.searchable).length < 2;
   if (shown.length < 2) return;
   byId('ages').replaceChildren(timeline(shown, {
-    lanes: { case: 'Photos by the child’s age' },
+    lanes: { case: t('js.case.lane') },
     picture: s => `/api/v1/faces/${encodeURIComponent(s.face)}/chip?size=112`,
   }));
   byId('ages').hidden = false;

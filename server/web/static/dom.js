@@ -1,4 +1,5 @@
 // Small helpers. Text goes in as text, never as markup: names and notes are written by strangers.
+import { t } from './text.js';
 
 export const byId = id => document.getElementById(id);
 
@@ -48,7 +49,7 @@ export class Task {
     } catch (err) {
       if (mine.signal.aborted) return;
       if (err.again === undefined) { // a mistake of ours
-        this.fail('Something went wrong on this page. Load it again.');
+        this.fail(t('js.problem.page'));
         throw err;
       }
       this.fail(err.message, err.again && (() => again(err)));

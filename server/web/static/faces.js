@@ -1,8 +1,9 @@
 // Faces drawn over their photo, and cut out of it.
 import { el } from './dom.js';
 import { ageInShort, looks } from './facts.js';
+import { t } from './text.js';
 
-export const faceName = (face, i) => `Face ${i + 1}, ${looks(face.age)}`;
+export const faceName = (face, i) => t('js.face.name', { Number: i + 1, Age: looks(face.age) });
 
 // drawFaces puts a box on each face of the photo in frame, whose img shows the whole photo at any size. With pick the
 // boxes are buttons. chosen is the place of the child's own face, if it is known.
@@ -15,15 +16,17 @@ export function drawFaces(frame, photo, { pick, chosen } = {}) {
   const percent = (part, whole) => `${Math.min(100, Math.max(0, 100 * part / whole))}%`;
   photo.faces.forEach((face, i) => {
     const { x, y, width, height } = face.box;
-    const tag = !several ? looks(face.age) : width / photo.width < 0.15 ? `${i + 1}` : `${i + 1} · ${ageInShort(face.age)}`;
-    const box = el(pick ? 'button' : 'span', { className: 'face', title: faceName(face, i) }, el('span', { className: 'tag' }, tag));
+    // The number alone is text: it stands in the name too, by which a face is called up.
+    const tag = el('span', { className: 'tag' }, several ? `${i + 1}` : looks(face.age));
+    if (several && width / photo.width >= 0.15) tag.dataset.looks = ageInShort(face.age);
+    const box = el(pick ? 'button' : 'span', { className: 'face', title: faceName(face, i) }, tag);
     if (pick) {
       box.type = 'button';
-      box.setAttribute('aria-label', faceName(face, i) + (face.searchable ? '' : ', too poor to search with'));
+      box.setAttribute('aria-label', face.searchable ? faceName(face, i) : t('js.face.poor', { Face: faceName(face, i) }));
       box.addEventListener('click', () => pick(i));
     } else {
       box.setAttribute('role', 'img');
-      box.setAttribute('aria-label', faceName(face, i) + (several && i === chosen ? ', the child' : ''));
+      box.setAttribute('aria-label', several && i === chosen ? t('js.face.child', { Face: faceName(face, i) }) : faceName(face, i));
     }
     box.classList.toggle('poor', !face.searchable);
     box.style.left = percent(x, photo.width);

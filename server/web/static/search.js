@@ -4,6 +4,8 @@ import { byId, el, Task } from './dom.js';
 import { aged, facts, heading, sighting, title } from './facts.js';
 import { cut, drawFaces, mark, shows } from './faces.js';
 import { said, why } from './evidence.js';
+import { keep, restore } from './saved.js';
+import { date, parts, sentences, t } from './text.js';
 
 const form = byId('narrow'), input = byId('file'), drop = byId('drop'), frame = byId('photo-frame');
 const progress = byId('progress'), list = byId('candidates'), more = byId('more'), which = byId('which');
@@ -23,7 +25,7 @@ let probe = null;
 // query is what the form narrows the search by, and what it knows of the child in the photo.
 function query() {
   const data = new FormData(form), q = new URLSearchParams();
-  for (const k of ['gallery', 'sex', 'born_from', 'born_to', 'words', 'child_sex', 'child_age', 'taken', 'records']) {
+  for (const k of ['gallery', 'sex', 'born_from', 'born_to', 'region', 'words', 'child_sex', 'child_age', 'taken', 'records']) {
     const v = data.get(k)?.trim();
     if (v) q.set(k, v);
   }
@@ -49,19 +51,19 @@ function pickFile(file) {
   // What was said of the child in the photo before must not count for this one.
   if (probe?.search) for (const field of about.elements) field.value = '';
   about.hidden = about.disabled = false;
-  history.replaceState(null, '', '/');
+  history.replaceState(null, '', location.pathname);
   probe = { file, face: null };
-  byId('drop-text').textContent = 'Choose another photo';
+  byId('drop-text').textContent = t('js.search.choose_another');
   drop.classList.add('small');
   if (file.size > most) {
     task.stop();
     byId('probe').hidden = true;
     probe = null;
-    task.fail(`This photo is larger than ${most >> 20} MB. Choose a smaller copy of it.`);
+    task.fail(t('js.search.too_large', { Megabytes: most >> 20 }));
     return;
   }
   probe.url = URL.createObjectURL(file);
-  probe.img = el('img', { alt: 'The photo you chose', src: probe.url });
+  probe.img = el('img', { alt: t('js.search.photo_alt'), src: probe.url });
   // Not every browser can show every format that the server reads; HEIC is the usual one.
   probe.decoded = probe.img.decode().then(() => true, () => false);
   const mine = probe;
@@ -71,12 +73,12 @@ function pickFile(file) {
   start(probe);
 }
 
-function pickEnrolled(enrolled) {
+function pickEnrolled(enrolled, saved) {
   clear();
-  probe = { enrolled, face: null };
+  probe = { enrolled, saved, face: null };
   about.hidden = about.disabled = true; // the record says what is known
   byId('probe').hidden = false;
-  if (enrolled.face) frame.append(el('img', { alt: 'The face that searches', src: chip(enrolled.face) }));
+  if (enrolled.face) frame.append(el('img', { alt: t('js.search.face_alt'), src: chip(enrolled.face) }));
   start(probe);
 }
 
@@ -87,16 +89,17 @@ function drawCase(p, got) {
     frame.replaceChildren(el('div', { className: 'chips' }, ...mine.map(s =>
       el('img', { src: chip(s.face, 112), width: 112, height: 112, alt: title(sighting(s)), title: title(sighting(s)) }))));
   }
-  byId('probe-caption').replaceChildren(mine.length > 1 ? `${mine.length} photos of ` : 'The photos of ',
-    el('a', { href: `/cases/${encodeURIComponent(p.enrolled.case)}` }, 'this case'), ' search together.');
+  byId('probe-caption').replaceChildren(...parts(mine.length > 1 ? 'js.search.case_photos' : 'js.search.case_all', {
+    Count: mine.length, Case: el('a', { href: `/cases/${encodeURIComponent(p.enrolled.case)}` }, t('js.search.this_case')),
+  }));
 }
 
 // start makes the search. It also makes it anew where the server has forgotten it; a face chosen before stays chosen.
 function start(p) {
   const asked = query().toString(), q = new URLSearchParams(asked);
-  if (p.enrolled && !p.search) q.delete('gallery'); // the server knows which one is opposite
+  if (p.enrolled && !p.search && !p.saved) q.delete('gallery'); // the server knows which one is opposite
   if (p.file && p.face !== null) q.set('face', p.face);
-  task.run(p.file ? 'Sending the photo…' : 'Searching…', async signal => {
+  task.run(t(p.file ? 'js.search.sending' : 'js.search.searching'), async signal => {
     const got = p.file ? await upload(`/searches?${q}`, p.file, signal)
       : await call('POST', `/searches?${q}`, { body: p.enrolled, signal });
     const changed = query().toString() !== asked; // while the photo was on its way
@@ -115,7 +118,7 @@ function upload(path, file, signal) {
       progress.value = part;
       if (part < 1) return;
       progress.removeAttribute('value');
-      task.say('Looking for faces and comparing…');
+      task.say(t('js.search.looking'));
     },
   });
 }
@@ -125,7 +128,7 @@ function load(p, how = {}) {
   const q = query();
   if (p.file) q.set('face', p.face);
   if (how.cursor) q.set('cursor', how.cursor);
-  task.run(how.cursor ? 'Loading more…' : 'Comparing…', async signal => {
+  task.run(t(how.cursor ? 'js.search.more' : 'js.search.comparing'), async signal => {
     const got = await call('GET', `/searches/${encodeURIComponent(p.search.id)}?${q}`, { signal });
     await accept(p, got, signal, how);
   }, err => err.code === 'search_ended' ? start(p) : load(p, how));
@@ -148,7 +151,7 @@ async function accept(p, got, signal, { jump, cursor }) {
     if (!frame.querySelector('.face')) drawFaces(frame, got.photo, { pick: several ? i => pick(p, i) : undefined });
     mark(frame, p.face);
     which.hidden = !several;
-    byId('probe-caption').textContent = ok ? '' : 'This browser cannot show the photo. Its faces are listed instead.';
+    byId('probe-caption').textContent = ok ? '' : t('js.search.not_shown');
   }
   if (p.enrolled?.case && !cursor) drawCase(p, got);
   if (got.face === undefined) { // no face searches yet: the server says why
@@ -162,9 +165,8 @@ async function accept(p, got, signal, { jump, cursor }) {
   more.hidden = !got.next;
   byId('results').hidden = false;
   const n = list.childElementCount;
-  byId('results-title').textContent = n ? 'Candidates' : 'No candidates';
-  task.say(n === 0 ? `No case of a ${got.gallery} child matches what was asked. Widen the search, or compare with the other children.`
-    : `${n} ${got.gallery} child${n === 1 ? '' : 'ren'}, strongest first${got.next ? '; there are more' : ''}.`);
+  byId('results-title').textContent = t(n ? 'js.search.candidates' : 'js.search.no_candidates');
+  task.say(n === 0 ? t(`js.search.none_${got.gallery}`) : t(`js.search.${got.gallery}${got.next ? '_more' : ''}`, { Count: n }));
   if (jump) jumpTo(byId('results-title'));
 }
 
@@ -179,7 +181,7 @@ function pick(p, i) {
   const face = p.search.photo.faces[i];
   if (!face.searchable) {
     task.stop();
-    task.fail(['This face is too poor to search with.', ...(face.reasons ?? [])].join(' '));
+    task.fail(sentences([t('js.search.poor'), ...(face.reasons ?? [])]));
     return;
   }
   p.face = i;
@@ -198,23 +200,43 @@ function narrow() {
 
 const chip = (id, size = 224) => `/api/v1/faces/${encodeURIComponent(id)}/chip?size=${size}`;
 
+// held is a candidate of another region: how strong it is, and whom to ask.
+function held(c) {
+  const [option] = [...byId('filter_region')?.options ?? []].filter(o => o.value === c.held_by);
+  const why = `why-${c.rank}`;
+  const form = el('form', { className: 'row', 'data-api': `POST /cases/${encodeURIComponent(c.case.id)}/asks`, 'data-then': 'stay' },
+    el('div', { className: 'grow' }, el('label', { htmlFor: why }, t('js.search.held.reason')),
+      el('input', { id: why, name: 'why', required: true, maxLength: 1000, autocomplete: 'off' })),
+    el('button', {}, t('js.search.held.ask')));
+  form.addEventListener('stored', () => form.replaceWith(el('p', { role: 'status' }, t('js.search.held.asked'))));
+  return el('li', { className: 'held' },
+    el('h3', {}, el('span', { className: 'rank', 'aria-label': t('js.search.rank', { Rank: c.rank }) }, `${c.rank}.`),
+      t('js.search.held', { Region: option?.textContent ?? c.held_by })),
+    said(c),
+    el('div', {}, el('p', { className: 'hint' }, t('js.search.held.why')), form));
+}
+
 function candidate(p, c) {
+  if (c.held_by) return held(c);
   const { probe: mine, reference: theirs } = c.pair;
   const caption = (name, s) => el('figcaption', {}, name,
-    el('span', {}, title(aged(s))), el('span', {}, s.taken ? `Taken ${s.taken}` : 'Date unknown'));
+    el('span', {}, title(aged(s))), el('span', {}, s.taken ? t('js.photo.taken', { Date: date(s.taken) }) : t('js.photo.undated')));
   const picture = s => s.face ? chip(s.face, 112) : p.crop;
-  const lanes = { probe: p.file ? 'Your photo' : p.enrolled.case ? 'The case that searches' : 'The face that searches', case: 'On record' };
+  const lanes = {
+    probe: t(p.file ? 'js.search.your_photo' : p.enrolled.case ? 'js.search.searching_case' : 'js.search.searching_face'),
+    case: t('js.search.on_record'),
+  };
   const mineAt = mine.face ? chip(mine.face) : p.crop;
   return el('li', {},
-    heading(c.case, el('span', { className: 'rank', 'aria-label': `Rank ${c.rank}` }, `${c.rank}.`)),
+    heading(c.case, el('span', { className: 'rank', 'aria-label': t('js.search.rank', { Rank: c.rank }) }, `${c.rank}.`)),
     el('div', { className: 'pair' },
       el('figure', {},
-        mineAt ? el('img', { src: mineAt, alt: 'The face that searches' })
-          : el('div', { className: 'blank' }, `Face ${p.face + 1} of your photo`),
-        caption(p.file ? 'Your photo' : 'The face that searches', mine)),
+        mineAt ? el('img', { src: mineAt, alt: t('js.search.face_alt') })
+          : el('div', { className: 'blank' }, t('js.search.face_of_photo', { Number: p.face + 1 })),
+        caption(t(p.file ? 'js.search.your_photo' : 'js.search.searching_face'), mine)),
       el('figure', {},
-        el('img', { src: chip(c.face.id), alt: 'The face on record', loading: 'lazy', width: 224, height: 224 }),
-        caption('On record', theirs))),
+        el('img', { src: chip(c.face.id), alt: t('js.search.record_alt'), loading: 'lazy', width: 224, height: 224 }),
+        caption(t('js.search.on_record'), theirs))),
     said(c),
     facts(c.case),
     why(c, { lanes, picture }));
@@ -244,6 +266,12 @@ addEventListener('drop', e => {
 });
 
 const asked = new URLSearchParams(location.search);
-if (asked.has('case')) pickEnrolled({ case: asked.get('case') });
-else if (asked.has('face')) pickEnrolled({ face: asked.get('face') });
+const saved = restore(form, asked, { within: form.querySelector('details') });
+if (asked.has('case')) pickEnrolled({ case: asked.get('case') }, saved);
+else if (asked.has('face')) pickEnrolled({ face: asked.get('face') }, saved);
+keep('photo', () => {
+  const q = query();
+  for (const [k, v] of Object.entries(probe?.enrolled ?? {})) q.set(k, v);
+  return q;
+});
 chosen(); // on a slow line a photo may be chosen before this script is there

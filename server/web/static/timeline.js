@@ -1,6 +1,7 @@
 // Photos of a child along the child's age, as a picture with the same in words.
 import { el } from './dom.js';
 import { sighting } from './facts.js';
+import { number, sentences, t } from './text.js';
 
 // Sizes in pixels. The picture is drawn as wide as its place, so that text and chips keep their size on any screen.
 const chip = 40, gap = 4, barRoom = 12, row = chip + barRoom, labelRoom = 22, edge = 40;
@@ -21,20 +22,20 @@ export function timeline(sightings, { lanes, picture, pair }) {
     frame.replaceChildren(draw(width, sightings, { lanes, picture, pair }));
   })).observe(frame);
   const looks = sightings.some(s => s.age_by === 'looks'), dates = sightings.some(s => s.age_by === 'dates');
-  return el('figure', { className: 'ages' }, frame, el('figcaption', { className: 'hint' }, [
-    dates && 'Solid frame: the age comes from dates.',
-    looks && 'Dashed frame: the age is estimated from the face; most lie within the bar.',
-    pair && 'The line joins the two photos that count most.',
-  ].filter(Boolean).join(' ')));
+  return el('figure', { className: 'ages' }, frame, el('figcaption', { className: 'hint' }, sentences([
+    dates && t('js.timeline.dates'),
+    looks && t('js.timeline.looks'),
+    pair && t('js.timeline.pair'),
+  ])));
 }
 
 // told is the timeline in words, for those who do not see it.
 function told(sightings, lanes, pair) {
   const side = of => sightings.filter(s => s.of === of).map(s => sighting(s));
   const parts = Object.entries(lanes).map(([of, name]) => [name, side(of)]).filter(([, all]) => all.length > 0)
-    .map(([name, all]) => `${name}: ${all.join('; ')}.`);
-  if (pair) parts.push(`The two photos that count most: ${pair.map(s => sighting(s)).join(', and ')}.`);
-  return ['Timeline of the child’s age.', ...parts].join(' ');
+    .map(([name, all]) => t('js.timeline.lane', { Whose: name, Photos: all.join(t('js.timeline.between')) }));
+  if (pair) parts.push(t('js.timeline.told_pair', { One: sighting(pair[0]), Other: sighting(pair[1]) }));
+  return sentences([t('js.timeline.told'), ...parts]);
 }
 
 const svg = (tag, attributes = {}, ...children) => {
@@ -81,11 +82,11 @@ function draw(width, sightings, { lanes, picture, pair = [] }) {
   if (joined.length === 2 && joined[0] && joined[1]) {
     root.append(svg('line', { x1: joined[0].x, y1: joined[0].y, x2: joined[1].x, y2: joined[1].y, class: 'joined' }));
   }
-  for (let year = 0; year <= end; year += step) label(String(year), at(year), axisTop + 16, 'middle');
-  label('Age', column + 4, axisTop + 16, 'start');
+  for (let year = 0; year <= end; year += step) label(number(year), at(year), axisTop + 16, 'middle');
+  label(t('js.timeline.axis'), column + 4, axisTop + 16, 'start');
   if (column) {
-    label('age', (column - 4) / 2, axisTop + 14, 'middle');
-    label('unknown', (column - 4) / 2, axisTop + 28, 'middle');
+    label(t('js.timeline.unknown_age'), (column - 4) / 2, axisTop + 14, 'middle');
+    label(t('js.timeline.unknown'), (column - 4) / 2, axisTop + 28, 'middle');
   }
   Object.values(lanes).forEach((name, i) => label(name, 0, i === 0 ? 14 : height - 6, 'start', 'lane'));
 

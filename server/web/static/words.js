@@ -2,17 +2,19 @@
 import { call } from './api.js';
 import { byId, el, Task } from './dom.js';
 import { facts, heading } from './facts.js';
+import { keep, restore } from './saved.js';
+import { t } from './text.js';
 
 const form = byId('words-form'), list = byId('cases'), more = byId('more-cases');
 const task = new Task(byId('words-status'), byId('words-problem'), busy => { more.disabled = busy; });
 let asked, next;
 
 function row(c) {
-  return el('li', {}, heading(c, el('span', { className: 'badge' }, c.gallery === 'missing' ? 'Missing' : 'Found')), facts(c));
+  return el('li', {}, heading(c, el('span', { className: 'badge' }, t(c.gallery === 'missing' ? 'js.words.missing' : 'js.words.found'))), facts(c));
 }
 
 function load(cursor) {
-  task.run('Searching…', async signal => {
+  task.run(t('js.words.searching'), async signal => {
     const query = new URLSearchParams(asked);
     if (cursor) query.set('cursor', cursor);
     const page = await call('GET', `/cases?${query}`, { signal });
@@ -21,17 +23,21 @@ function load(cursor) {
     next = page.next;
     more.hidden = !next;
     const n = list.childElementCount;
-    task.say(n === 0 ? 'No case holds all of these words. Try fewer, or other spellings.'
-      : `${n} case${n === 1 ? '' : 's'}${next ? ', and more' : ''}${asked.has('words') ? ', best match first' : ', newest first'}.`);
+    const told = asked.has('words') ? next ? 'js.words.best_more' : 'js.words.best' : next ? 'js.words.newest_more' : 'js.words.newest';
+    task.say(n === 0 ? t('js.words.none') : t(told, { Count: n }));
   }, () => load(cursor));
+}
+
+function query() {
+  const data = new FormData(form), q = new URLSearchParams();
+  for (const k of ['words', 'gallery', 'region']) if (data.get(k)?.trim()) q.set(k, data.get(k).trim());
+  if (data.has('closed')) q.set('status', 'open,closed');
+  return q;
 }
 
 form.addEventListener('submit', e => {
   e.preventDefault();
-  const data = new FormData(form);
-  asked = new URLSearchParams();
-  for (const k of ['words', 'gallery']) if (data.get(k).trim()) asked.set(k, data.get(k).trim());
-  if (data.has('closed')) asked.set('status', 'open,closed');
+  asked = query();
   list.replaceChildren();
   more.hidden = true;
   load();
@@ -48,3 +54,6 @@ function showTab() {
 }
 addEventListener('hashchange', showTab);
 showTab();
+keep('words', query);
+const saved = new URLSearchParams(location.search);
+if (saved.get('by') === 'words' && restore(form, saved, {})) form.requestSubmit();
