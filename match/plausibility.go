@@ -31,9 +31,11 @@ type Record struct {
 
 // Factor is one fact's part in the plausibility.
 type Factor struct {
-	Fact  string // "sex", "birth", "order": stable codes
-	LogLR float64
-	Text  string // why, for people
+	Fact    string // "sex", "birth", "order": stable codes
+	Finding string // what was found of it, a stable code too: "differ", "agree", "apart_by_looks", …
+	Years   int    // how far apart, where the finding says so
+	LogLR   float64
+	Text    string // why, for people
 }
 
 // Plausibility is what the records say, as a likelihood ratio apart from the faces'.
@@ -60,37 +62,38 @@ const (
 // Compare weighs what two records say about being of one child. What is unknown says nothing.
 func (r Record) Compare(o Record) Plausibility {
 	var p Plausibility
-	add := func(fact string, ratio float64, text string) {
-		f := Factor{fact, math.Log(ratio), text}
+	add := func(fact, finding string, years int, ratio float64, text string) {
+		f := Factor{fact, finding, years, math.Log(ratio), text}
 		p.Factors = append(p.Factors, f)
 		p.LogLR += f.LogLR
 	}
 	if r.Sex != "" && o.Sex != "" {
 		agree := (1-wrongSex)*(1-wrongSex) + wrongSex*wrongSex
 		if r.Sex == o.Sex {
-			add("sex", agree/0.5, "Both are recorded as "+r.Sex+".")
+			add("sex", r.Sex, 0, agree/0.5, "Both are recorded as "+r.Sex+".")
 		} else {
-			add("sex", (1-agree)/0.5, "One is recorded as female, the other as male.")
+			add("sex", "differ", 0, (1-agree)/0.5, "One is recorded as female, the other as male.")
 		}
 	}
 	if a, b := r.birth(), o.birth(); a.known && b.known {
 		ratio := min(max(birthSpan*density(a, b), leastBirth), mostBirth)
 		off := math.Abs(a.year - b.year)
-		by := "Their dates of birth"
+		by, how := "Their dates of birth", ""
 		if !a.recorded || !b.recorded {
-			by = "Dates of birth, in part estimated from how old the child looks,"
+			by, how = "Dates of birth, in part estimated from how old the child looks,", "_by_looks"
 		}
-		text := by + " agree."
+		text, finding, years := by+" agree.", "agree"+how, 0
 		if off >= 1 {
+			finding, years = "apart"+how, int(math.RoundToEven(off))
 			text = fmt.Sprintf("%s are about %.0f years apart.", by, off)
 			if off < 1.5 {
 				text = by + " are about a year apart."
 			}
 		}
-		add("birth", ratio, text)
+		add("birth", finding, years, ratio, text)
 	}
-	if text, no := impossible(r, o); no {
-		add("order", wrongOrder, text)
+	if finding, text := impossible(r, o); finding != "" {
+		add("order", finding, 0, wrongOrder, text)
 	}
 	return p
 }
@@ -143,20 +146,20 @@ func density(a, b birth) float64 {
 	return sum
 }
 
-// impossible says what cannot be, if all dates are right.
-func impossible(a, b Record) (text string, no bool) {
+// impossible says what cannot be, if all dates are right: a finding and the same in words, empty where nothing is.
+func impossible(a, b Record) (finding, text string) {
 	missing, found := a, b
 	if !a.Missing {
 		missing, found = b, a
 	}
 	if !missing.Missing || found.Missing || !found.Event.Known() {
-		return "", false
+		return "", ""
 	}
 	switch {
 	case missing.Born.Known() && found.Event.To < missing.Born.From:
-		return "By the dates, the child was found before the missing child was born.", true
+		return "before_birth", "By the dates, the child was found before the missing child was born."
 	case missing.Event.Known() && found.Event.To < missing.Event.From:
-		return "By the dates, the child was found before the missing child disappeared.", true
+		return "before_disappearance", "By the dates, the child was found before the missing child disappeared."
 	}
-	return "", false
+	return "", ""
 }

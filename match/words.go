@@ -53,13 +53,13 @@ func Words(logLR, most float64, what string) string {
 		more = "more than "
 	}
 	if logLR > 0 {
-		return fmt.Sprintf("%s %s%s times more likely if this is the same child than if these are two different children.", what, more, times(logLR))
+		return fmt.Sprintf("%s %s%s times more likely if this is the same child than if these are two different children.", what, more, Times(logLR))
 	}
-	return fmt.Sprintf("%s %s%s times more likely if these are two different children than if this is the same child.", what, more, times(-logLR))
+	return fmt.Sprintf("%s %s%s times more likely if these are two different children than if this is the same child.", what, more, Times(-logLR))
 }
 
-// times is a likelihood ratio with the one or two digits that it deserves.
-func times(logLR float64) string {
+// Times is a likelihood ratio with the one or two digits that it deserves.
+func Times(logLR float64) string {
 	r := math.Exp(logLR)
 	if r < 10 {
 		return fmt.Sprintf("%.0f", r)
