@@ -77,7 +77,6 @@ func TestCaseworkPages(t *testing.T) {
 			b.open("/found/new")
 			b.picture("1 group")
 			folder := t.TempDir()
-			var paths []string
 			for name, photo := range map[string][]byte{
 				"a.jpg": photos.Read(t, photos.Obama2), "b.jpg": photos.Read(t, photos.Obama3),
 				"c.jpg": photos.Beside(t, photos.Read(t, photos.Biden), photos.Read(t, photos.Obama)),
@@ -87,7 +86,6 @@ func TestCaseworkPages(t *testing.T) {
 				if err := os.WriteFile(path, append(photo, []byte(screen.name)...), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				paths = append(paths, path)
 			}
 			notes := filepath.Join(folder, "notes.txt")
 			if err := os.WriteFile(notes, []byte("no photo"), 0o600); err != nil {

@@ -432,7 +432,7 @@ func (w *walk) story(family, police string) {
 	w.open("/audit")
 	listed := w.text("table.audit")
 	for w.is(`document.querySelector("main a[rel=next]")`) {
-		w.open(w.eval(`document.querySelector("main a[rel=next]").getAttribute("href")`))
+		w.open(strings.TrimPrefix(w.eval(`document.querySelector("main a[rel=next]").href`), w.base))
 		listed += w.text("table.audit")
 	}
 	for _, part := range []string{officer.Name, one.Name, two.Name, done.purpose,
