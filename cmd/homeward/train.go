@@ -60,6 +60,8 @@ embeddings, without looking at a photo.`,
 				return usageError{errors.New("train takes one manifest or more, or --registry")}
 			case len(t.calibrate) > 0 && t.from != "":
 				return usageError{errors.New("--calibrate and --calibration-from: choose one")}
+			case t.from != "" && len(t.ages) > 0:
+				return usageError{errors.New("--ages and --calibration-from: choose one; the other metric's calibration comes with its own ages")}
 			}
 			return train(c, o, t)
 		},
