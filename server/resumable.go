@@ -133,10 +133,15 @@ func (us *uploads) begin(u *upload, store func(io.Reader) (registry.Photo, bool,
 	})
 	go func() {
 		defer u.stop()
+		defer func() {
+			if p := recover(); p != nil { // as in any request: one photo must not end the server
+				u.err = fmt.Errorf("panic: %v", p)
+			}
+			out.CloseWithError(io.ErrClosedPipe) // nothing more is taken, whether all had come or not
+			u.idle.Reset(uploadKept)
+			close(u.done)
+		}()
 		u.photo, u.existed, u.err = store(out)
-		out.CloseWithError(io.ErrClosedPipe) // nothing more is taken, whether all had come or not
-		u.idle.Reset(uploadKept)
-		close(u.done)
 	}()
 	return nil
 }

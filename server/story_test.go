@@ -436,7 +436,7 @@ func (w *walk) story(family, police string) {
 		listed += w.text("table.audit")
 	}
 	for _, part := range []string{officer.Name, one.Name, two.Name, done.purpose,
-		w.say.T("audit.family.reported"), w.say.T("audit.lead.opened"), w.say.T("audit.verdict.given"), w.say.T("audit.dna.requested"), w.say.T("audit.reunion.recorded")} {
+		w.say.T("audit.family.reported"), w.say.T("audit.lead.opened"), w.say.T("audit.verdict.given"), w.say.T("audit.dna.requested"), w.say.T("audit.case.reunited")} {
 		if !strings.Contains(listed, part) {
 			t.Errorf("the audit does not say %q", part)
 		}
