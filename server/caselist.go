@@ -93,7 +93,7 @@ func (s *Server) caseList(ctx context.Context, asked url.Values) (own caseListPa
 		return own, err
 	}
 	q.Gallery = registry.Gallery(own.Gallery)
-	detail := searchDetail(q)
+	detail := searchDetail(q, own.Gallery)
 	q.Regions = within(reach(ctx), own.Asked.Region)
 	if own.Unchecked {
 		ids, err := s.finder.Registry.Unchecked(ctx)

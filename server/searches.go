@@ -164,7 +164,7 @@ func Search(ctx context.Context, f *finder.Finder, p *finder.Probe, face string,
 		out.Photo = ProbePhoto(p.Analysis, say)
 		out.Message = out.Photo.Message
 	}
-	note := registry.Note{Action: "search.made", Case: p.Case, Subject: p.ID, Detail: searchDetail(q)}
+	note := registry.Note{Action: "search.made", Case: p.Case, Subject: p.ID, Detail: searchDetail(q, out.Gallery)}
 	if err := f.Registry.Record(ctx, note); err != nil {
 		return out, err
 	}
@@ -190,8 +190,8 @@ func Search(ctx context.Context, f *finder.Finder, p *finder.Probe, face string,
 }
 
 // searchDetail is what the audit keeps of a search: which filters narrowed it, never what the words were.
-func searchDetail(q finder.Query) map[string]string {
-	d := map[string]string{"gallery": string(q.Gallery)}
+func searchDetail(q finder.Query, gallery string) map[string]string {
+	d := map[string]string{"gallery": gallery}
 	for name, used := range map[string]bool{
 		"words": q.Words != "", "sex": q.Sex != "", "born": q.BornFrom != 0 || q.BornTo != 0, "region": len(q.Regions) > 0, "page": q.Cursor != "",
 	} {
