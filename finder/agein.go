@@ -10,7 +10,7 @@ import (
 func (f *Finder) AgeIn(c registry.Case, p registry.Photo, face registry.Face) (age match.Age, dated bool) {
 	var looks match.Age
 	if face.ID != "" {
-		looks = f.metric.LooksLike(float64(face.AgeYears), float64(face.AgeSD))
+		looks = f.now().metric.LooksLike(float64(face.AgeYears), float64(face.AgeSD))
 	}
 	return ageAt(span(c.BornFrom, c.BornTo), span(p.Taken, p.Taken), looks)
 }

@@ -61,9 +61,10 @@ func (f *Finder) analyseNext(ctx context.Context) bool {
 // why it failed. Whatever happens, the photo is this process's no longer, or will not be once release has its way.
 func (f *Finder) settle(ctx context.Context, p registry.Photo, a *engine.Analysis, failed error) {
 	if failed == nil {
+		g := f.now()
 		var faces []registry.NewFace
-		if faces, failed = f.newFaces(a); failed == nil {
-			failed = f.Registry.SaveAnalysis(ctx, p.ID, f.templates, registry.NewAnalysis{
+		if faces, failed = g.newFaces(a); failed == nil {
+			failed = f.Registry.SaveAnalysis(ctx, p.ID, g.templates, registry.NewAnalysis{
 				Width: a.Width, Height: a.Height, TakenEXIF: registry.DayOf(a.TakenAt), Faces: faces,
 			})
 		}
@@ -113,10 +114,10 @@ func (f *Finder) releaseOwed() {
 }
 
 // newFaces makes an analysis' faces ready to be stored, templates included.
-func (f *Finder) newFaces(a *engine.Analysis) ([]registry.NewFace, error) {
+func (g *generation) newFaces(a *engine.Analysis) ([]registry.NewFace, error) {
 	faces := make([]registry.NewFace, len(a.Faces))
 	for i, e := range a.Faces {
-		template, embeddings, err := f.template(e)
+		template, embeddings, err := g.template(e)
 		if err != nil {
 			return nil, err
 		}
@@ -126,14 +127,14 @@ func (f *Finder) newFaces(a *engine.Analysis) ([]registry.NewFace, error) {
 }
 
 // template fuses a face's embeddings; nil where no recogniser could work on it.
-func (f *Finder) template(e engine.Face) (template []float32, embeddings map[string][]float32, err error) {
+func (g *generation) template(e engine.Face) (template []float32, embeddings map[string][]float32, err error) {
 	embeddings = make(map[string][]float32, len(e.Embeddings))
 	for _, v := range e.Embeddings {
 		if v.Vector != nil {
-			embeddings[f.fingerprints[v.Recogniser]] = v.Vector
+			embeddings[g.fingerprints[v.Recogniser]] = v.Vector
 		}
 	}
-	template, err = f.metric.Template(embeddings)
+	template, err = g.metric.Template(embeddings)
 	if errors.Is(err, match.ErrNoTemplate) {
 		return nil, embeddings, nil
 	}

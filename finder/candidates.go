@@ -123,13 +123,13 @@ func (f *Finder) Candidates(ctx context.Context, p *Probe, face int, q Query) (C
 		return Candidates{Gallery: g}, err
 	}
 	if p.Case == "" {
-		s = f.informed(s, q.About)
+		s = p.made.informed(s, q.About)
 	}
-	return f.candidates(ctx, s, p.Case, g, q)
+	return f.candidates(ctx, p.made, s, p.Case, g, q)
 }
 
 // candidates are Candidates of a subject in a gallery; own is its case, which is no candidate of its own.
-func (f *Finder) candidates(ctx context.Context, s *subject, own registry.CaseID, g registry.Gallery, q Query) (out Candidates, err error) {
+func (f *Finder) candidates(ctx context.Context, made *generation, s *subject, own registry.CaseID, g registry.Gallery, q Query) (out Candidates, err error) {
 	defer f.serve()()
 	out.Gallery = g
 	filter := q.filter()
@@ -146,7 +146,7 @@ func (f *Finder) candidates(ctx context.Context, s *subject, own registry.CaseID
 	if err != nil {
 		return out, err
 	}
-	c := comparison{Finder: f, subject: s, query: s.query(f.metric), alone: q.FacesAlone}
+	c := comparison{Finder: f, generation: made, subject: s, query: s.query(made.metric), alone: q.FacesAlone}
 	var page []ranked
 	for {
 		tier, next, err := c.tier(ctx, filter, at.tier())
@@ -193,7 +193,7 @@ func (f *Finder) candidates(ctx context.Context, s *subject, own registry.CaseID
 }
 
 // informed is a photo's subject with what a person says about it.
-func (f *Finder) informed(s *subject, about About) *subject {
+func (g *generation) informed(s *subject, about About) *subject {
 	if about == (About{}) {
 		return s
 	}
@@ -204,7 +204,7 @@ func (f *Finder) informed(s *subject, about About) *subject {
 	if about.Age > 0 {
 		ref.age, ref.dated = match.Age{Years: about.Age, SD: agedBy, Known: true}, true
 	}
-	return f.newSubject([]reference{ref},
+	return g.newSubject([]reference{ref},
 		match.Record{Sex: string(about.Sex), Sights: []match.Sight{{Taken: span(ref.taken, ref.taken), Looks: ref.age}}})
 }
 
@@ -222,6 +222,7 @@ func (s *subject) query(m *match.Metric) []float32 {
 // comparison is a subject being compared.
 type comparison struct {
 	*Finder
+	*generation
 	subject *subject
 	query   []float32
 	alone   bool
@@ -289,7 +290,7 @@ func rivals(whole []ranked, r ranked) (n int) {
 // alike counts the other cases of the probe's side that the candidate resembles as much as it does the probe.
 func (c *comparison) alike(ctx context.Context, r ranked, except registry.CaseID) (n int, err error) {
 	s := &r.enrolled.subject
-	back := comparison{Finder: c.Finder, subject: s, query: s.query(c.metric), alone: true}
+	back := comparison{Finder: c.Finder, generation: c.generation, subject: s, query: s.query(c.metric), alone: true}
 	filter := index.Filter{Gallery: string(r.enrolled.gallery.Other()), Except: string(except)}
 	hits, err := c.faces.Search(ctx, index.Query{Vector: back.query, Filter: filter, Limit: counted})
 	if err != nil {
@@ -331,7 +332,7 @@ func (r reference) sighting(probe bool) Sighting {
 }
 
 // MostClaimed is the largest log-LR that is claimed to people.
-func (f *Finder) MostClaimed() float64 { return f.metric.MostClaimed() }
+func (f *Finder) MostClaimed() float64 { return f.now().metric.MostClaimed() }
 
 // Cases lists cases newest first, or, with words, those that hold all of them, best match first.
 func (f *Finder) Cases(ctx context.Context, q Query) ([]registry.Case, string, error) {

@@ -39,16 +39,10 @@ type Config struct {
 type Finder struct {
 	Registry *registry.Registry
 	Models   *models.Catalogue
-	Set      models.Set
 
-	engine       *engine.Engine
-	metric       *match.Metric
-	fingerprints map[string]string // recogniser's name → its card's fingerprint
-	templates    string            // what templates made now are marked with: model set and metric
-
-	faces index.Index
-	words *index.Words
-	shelf *shelf
+	engine  *engine.Engine
+	current atomic.Pointer[generation]
+	words   *index.Words
 
 	followed atomic.Int64 // the last change the indexes have seen
 	catchUp  sync.Mutex   // held while changes are applied
@@ -160,22 +154,16 @@ func openModels(ctx context.Context, c Config) (*Finder, error) {
 		return nil, errors.Join(err, eng.Close(), words.Close())
 	}
 	f := &Finder{
-		Models: cat, Set: set, engine: eng, metric: metric,
-		fingerprints: make(map[string]string, len(set.Recognisers)),
-		templates:    set.ID + "." + metric.ID(),
-		faces:        index.NewExact(metric.Dim()),
-		shelf:        newShelf(),
-		threshold:    c.LeadThreshold * math.Ln10,
-		changed:      make(chan struct{}, 1),
-		words:        words,
-		probes:       kept,
-		work:         make(chan struct{}, 1),
-		looking:      make(chan struct{}, eng.Workers()),
-		log:          c.Log,
+		Models: cat, engine: eng,
+		threshold: c.LeadThreshold * math.Ln10,
+		changed:   make(chan struct{}, 1),
+		words:     words,
+		probes:    kept,
+		work:      make(chan struct{}, 1),
+		looking:   make(chan struct{}, eng.Workers()),
+		log:       c.Log,
 	}
-	for _, r := range set.Recognisers {
-		f.fingerprints[r.Name] = r.Fingerprint()
-	}
+	f.current.Store(newGeneration(set, metric))
 	return f, nil
 }
 
@@ -219,7 +207,10 @@ func MetricFor(modelsDir string, set models.Set) (*match.Metric, error) {
 }
 
 // TemplateSet is what templates made now are marked with: the model set's id and the metric's.
-func (f *Finder) TemplateSet() string { return f.templates }
+func (f *Finder) TemplateSet() string { return f.now().templates }
+
+// Set is the model set in use.
+func (f *Finder) Set() models.Set { return f.now().set }
 
 // followEvery bounds how long another process's change (an import, a command) takes to reach this one's indexes.
 const followEvery = time.Second
@@ -228,12 +219,12 @@ const followEvery = time.Second
 // handed back.
 func (f *Finder) Run(ctx context.Context) error {
 	// Photos that other models analysed cannot be found under this one: analyse them again.
-	again, err := f.Registry.RequeueOther(ctx, f.templates)
+	again, err := f.Registry.RequeueOther(ctx, f.now().templates)
 	if err != nil {
 		return fmt.Errorf("queue photos of other model sets: %w", err)
 	}
 	if again > 0 {
-		f.log.Warn("photos were analysed under another model set and are queued again", "photos", again, "set", f.templates)
+		f.log.Warn("photos were analysed under another model set and are queued again", "photos", again, "set", f.now().templates)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for range f.engine.Workers() {
@@ -268,9 +259,7 @@ func (f *Finder) Run(ctx context.Context) error {
 // Close releases everything. No other method may be running.
 func (f *Finder) Close() error {
 	var errs []error
-	if f.faces != nil {
-		errs = append(errs, f.faces.Close())
-	}
+	errs = append(errs, f.now().faces.Close())
 	if f.words != nil {
 		errs = append(errs, f.words.Close())
 	}
@@ -295,7 +284,7 @@ type Status struct {
 // Status reports readiness and load.
 func (f *Finder) Status(ctx context.Context) (Status, error) {
 	s := Status{Words: f.wordsLoaded.Load()}
-	s.Cases, s.References = f.faces.Size()
+	s.Cases, s.References = f.now().faces.Size()
 	var err error
 	if s.Queued, err = f.Registry.QueueDepth(ctx); err != nil {
 		return s, fmt.Errorf("status: %w", err)

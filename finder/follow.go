@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"homeward/index"
-	"homeward/match"
 	"homeward/registry"
 )
 
@@ -16,19 +15,11 @@ const changeBatch = 500
 
 // loadFaces fills the index of faces from the registry.
 func (f *Finder) loadFaces(ctx context.Context) error {
-	began := time.Now()
-	seq, err := f.Registry.EachReference(ctx, f.templates, func(c registry.Case, refs []registry.Reference) error {
-		if err := f.enrol(ctx, c, refs); err != nil {
-			return fmt.Errorf("index case %s: %w", c.ID, err)
-		}
-		return nil
-	})
+	seq, err := f.load(ctx, f.now())
 	if err != nil {
-		return fmt.Errorf("load the index of faces: %w", err)
+		return err
 	}
 	f.followed.Store(seq)
-	cases, refs := f.faces.Size()
-	f.log.Info("faces loaded", "cases", cases, "references", refs, "set", f.templates, "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
@@ -90,7 +81,7 @@ func (f *Finder) follow(ctx context.Context) (gone []registry.CaseID, err error)
 				return err
 			}
 		}
-		if err := f.followFaces(ctx, ch, c); err != nil {
+		if err := f.followFaces(ctx, f.now(), ch, c); err != nil {
 			return err
 		}
 		if c == nil {
@@ -133,44 +124,16 @@ func (f *Finder) eachChange(ctx context.Context, since int64, do func(context.Co
 	}
 }
 
-func (f *Finder) followFaces(ctx context.Context, ch registry.Change, c *registry.Case) error {
-	if c == nil {
-		f.shelf.remove(ch.Case)
-		return f.faces.Remove(ctx, string(ch.Case))
-	}
-	refs, err := f.Registry.References(ctx, c.ID, f.templates)
-	if err != nil {
-		return err
-	}
-	return f.enrol(ctx, *c, refs)
-}
-
-// enrol makes a case with these references the one that is found. It is on the shelf before the index can answer with it.
-func (f *Finder) enrol(ctx context.Context, c registry.Case, refs []registry.Reference) error {
-	refs = f.undamaged(refs)
-	f.shelf.put(c.ID, f.newEnrolled(c, refs))
-	out := make([]index.Reference, len(refs))
-	for i, r := range refs {
-		out[i] = index.Reference{Face: string(r.Face), Vector: r.Template}
-	}
-	return f.faces.Replace(ctx, string(c.ID), facts(c), out)
-}
-
 // reproject makes templates under the metric in use of what was embedded by the models in use, without looking at a photo.
 func (f *Finder) reproject(ctx context.Context) error {
 	began := time.Now()
-	n, err := f.Registry.Reproject(ctx, f.Set.ID, f.templates, func(embeddings map[string][]float32) ([]float32, error) {
-		t, err := f.metric.Template(embeddings)
-		if errors.Is(err, match.ErrNoTemplate) {
-			return nil, nil
-		}
-		return t, err
-	}, nil)
+	g := f.now()
+	n, err := f.Registry.Reproject(ctx, g.set.ID, g.templates, g.project, nil)
 	if err != nil {
 		return fmt.Errorf("make templates under the metric in use: %w", err)
 	}
 	if n > 0 {
-		f.log.Info("templates made under another metric", "photos", n, "set", f.templates, "took", time.Since(began).Round(time.Millisecond))
+		f.log.Info("templates made under another metric", "photos", n, "set", g.templates, "took", time.Since(began).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -191,17 +154,4 @@ func facts(c registry.Case) index.Facts {
 
 func text(c registry.Case) index.Text {
 	return index.Text{Names: c.Names, Place: c.Place, Marks: c.Marks, Notes: c.Notes, Ref: c.Ref}
-}
-
-// undamaged leaves out templates that are damaged: one bad row must not keep every other child from being found.
-func (f *Finder) undamaged(refs []registry.Reference) []registry.Reference {
-	out := make([]registry.Reference, 0, len(refs))
-	for _, r := range refs {
-		if len(r.Template) != f.metric.Dim() {
-			f.log.Error("a template is damaged and its face cannot be found", "face", r.Face, "photo", r.Photo)
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
 }

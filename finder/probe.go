@@ -47,7 +47,8 @@ type Probe struct {
 	Case    registry.CaseID
 	Gallery registry.Gallery // of Case
 
-	subjects []*subject // one per face of the photo, nil for one too poor to search with; or what is enrolled
+	made     *generation // whose templates these are
+	subjects []*subject  // one per face of the photo, nil for one too poor to search with; or what is enrolled
 }
 
 // Only returns the face to search with where there is no choice: the single face of the photo or what is enrolled.
@@ -67,26 +68,27 @@ func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (
 	if err := receive(ctx, up, body); err != nil {
 		return nil, err
 	}
+	g := f.now()
 	a, err := f.look(ctx, received(up), nil)
 	if err != nil {
 		return nil, err
 	}
-	p := &Probe{Analysis: a, subjects: make([]*subject, len(a.Faces))}
+	p := &Probe{made: g, Analysis: a, subjects: make([]*subject, len(a.Faces))}
 	taken := registry.DayOf(a.TakenAt)
 	for i, face := range a.Faces {
 		a.Faces[i].Embeddings = nil // only templates are needed from here on
 		if !face.Quality.Searchable {
 			continue
 		}
-		template, _, err := f.template(face)
+		template, _, err := g.template(face)
 		if err != nil {
 			return nil, err
 		}
 		if template == nil {
 			continue
 		}
-		looks := f.metric.LooksLike(float64(face.Age.Years), float64(face.Age.SD))
-		p.subjects[i] = f.newSubject(
+		looks := g.metric.LooksLike(float64(face.Age.Years), float64(face.Age.SD))
+		p.subjects[i] = g.newSubject(
 			[]reference{{taken: taken, age: looks, quality: float64(face.Quality.Overall), vector: template}},
 			match.Record{Sights: []match.Sight{{Taken: span(taken, taken), Looks: looks}}})
 	}
@@ -103,7 +105,8 @@ func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID
 	if !face.Searchable {
 		return nil, ErrPoorFace
 	}
-	t, caseID, err := f.Registry.FaceTemplate(ctx, id, f.templates)
+	g := f.now()
+	t, caseID, err := f.Registry.FaceTemplate(ctx, id, g.templates)
 	if errors.Is(err, registry.ErrNotFound) {
 		return nil, ErrNotYet
 	}
@@ -114,11 +117,11 @@ func (f *Finder) ProbeFace(ctx context.Context, owner string, id registry.FaceID
 	if err != nil {
 		return nil, err
 	}
-	e := f.newEnrolled(c, []registry.Reference{{
+	e := g.newEnrolled(c, []registry.Reference{{
 		Face: id, Photo: photo.ID, Template: t, Taken: photo.Taken, TakenBy: photo.TakenBy,
 		AgeYears: face.AgeYears, AgeSD: face.AgeSD, Quality: face.Quality,
 	}})
-	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, subjects: []*subject{&e.subject}}), nil
+	return f.keep(owner, &Probe{made: g, Case: c.ID, Gallery: c.Gallery, subjects: []*subject{&e.subject}}), nil
 }
 
 // ProbeCase searches with all photos of a case at once.
@@ -127,21 +130,22 @@ func (f *Finder) ProbeCase(ctx context.Context, owner string, id registry.CaseID
 	if err != nil {
 		return nil, err
 	}
-	refs, err := f.Registry.References(ctx, id, f.templates)
+	g := f.now()
+	refs, err := f.Registry.References(ctx, id, g.templates)
 	if err != nil {
 		return nil, err
 	}
-	e := f.newEnrolled(c, f.undamaged(refs))
+	e := g.newEnrolled(c, f.undamaged(g, refs))
 	if e.evidence == nil {
 		return nil, ErrNoFaces
 	}
-	return f.keep(owner, &Probe{Case: c.ID, Gallery: c.Gallery, subjects: []*subject{&e.subject}}), nil
+	return f.keep(owner, &Probe{made: g, Case: c.ID, Gallery: c.Gallery, subjects: []*subject{&e.subject}}), nil
 }
 
 // Probe finds a search under way.
 func (f *Finder) Probe(owner, id string) (*Probe, error) {
 	p, ok := f.probes.Get(id)
-	if !ok || p.Owner != owner || time.Now().After(p.Expires) {
+	if !ok || p.Owner != owner || p.made != f.now() || time.Now().After(p.Expires) {
 		return nil, ErrNoProbe
 	}
 	return p, nil

@@ -61,22 +61,22 @@ func (s *shelf) get(id registry.CaseID) *enrolled {
 	return s.cases[id]
 }
 
-func (f *Finder) newEnrolled(c registry.Case, refs []registry.Reference) *enrolled {
+func (g *generation) newEnrolled(c registry.Case, refs []registry.Reference) *enrolled {
 	written := record(c)
 	known := make([]reference, len(refs))
 	for i, r := range refs {
-		looks := f.metric.LooksLike(float64(r.AgeYears), float64(r.AgeSD))
+		looks := g.metric.LooksLike(float64(r.AgeYears), float64(r.AgeSD))
 		age, dated := ageAt(written.Born, span(r.Taken, r.Taken), looks)
 		known[i] = reference{face: r.Face, photo: r.Photo, taken: r.Taken, age: age, dated: dated, quality: float64(r.Quality), vector: r.Template}
 		written.Sights = append(written.Sights, match.Sight{Taken: span(r.Taken, r.Taken), Looks: looks})
 	}
-	return &enrolled{gallery: c.Gallery, subject: *f.newSubject(known, written)}
+	return &enrolled{gallery: c.Gallery, subject: *g.newSubject(known, written)}
 }
 
-func (f *Finder) newSubject(refs []reference, record match.Record) *subject {
+func (g *generation) newSubject(refs []reference, record match.Record) *subject {
 	faces := make([]match.Face, len(refs))
 	for i, r := range refs {
 		faces[i] = match.Face{Template: r.vector, Age: r.age, Quality: r.quality}
 	}
-	return &subject{evidence: f.metric.Evidence(faces), refs: refs, record: record}
+	return &subject{evidence: g.metric.Evidence(faces), refs: refs, record: record}
 }

@@ -105,9 +105,10 @@ func (f *Finder) skip(ctx context.Context, due []registry.Change) (rest []regist
 			return nil, err
 		}
 	}
+	g := f.now()
 	var idle []registry.Change
 	for _, ch := range due {
-		if f.shelf.get(ch.Case).comparable() {
+		if g.shelf.get(ch.Case).comparable() {
 			rest = append(rest, ch)
 		} else {
 			idle = append(idle, ch)
@@ -123,11 +124,12 @@ func (f *Finder) standOne(ctx context.Context, ch registry.Change) (made []regis
 			err = fmt.Errorf("standing search of case %s: %w", ch.Case, err)
 		}
 	}()
-	e := f.shelf.get(ch.Case)
+	g := f.now()
+	e := g.shelf.get(ch.Case)
 	if !e.comparable() { // deleted or changed since skip looked
 		return nil, nil
 	}
-	c := f.compare(e)
+	c := f.compare(g, e)
 	found, err := c.over(ctx, ch.Case, e.gallery)
 	if err != nil {
 		return nil, err
@@ -146,7 +148,7 @@ func (f *Finder) standOne(ctx context.Context, ch registry.Change) (made []regis
 		if e.gallery == registry.Found {
 			other = l.Missing
 		}
-		o := f.shelf.get(other)
+		o := g.shelf.get(other)
 		if _, done := over[other]; done || !o.comparable() {
 			continue
 		}
@@ -160,8 +162,8 @@ func (f *Finder) standOne(ctx context.Context, ch registry.Change) (made []regis
 }
 
 // compare is the comparison of an enrolled case.
-func (f *Finder) compare(e *enrolled) *comparison {
-	return &comparison{Finder: f, subject: &e.subject, query: e.query(f.metric)}
+func (f *Finder) compare(g *generation, e *enrolled) *comparison {
+	return &comparison{Finder: f, generation: g, subject: &e.subject, query: e.query(g.metric)}
 }
 
 // over finds the open cases of the other gallery that are at or over the threshold: it follows the index' order until a whole

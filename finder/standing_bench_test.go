@@ -133,7 +133,7 @@ func (c *crowd) person() {
 // photo is the embeddings of a photo of the present person, by recogniser; it takes after the person by so much.
 func (c *crowd) photo(likeness float32) map[string][]float32 {
 	out := make(map[string][]float32)
-	for _, r := range c.f.Set.Recognisers {
+	for _, r := range c.f.now().set.Recognisers {
 		v := make([]float32, r.Output.Dim)
 		for d := range v {
 			v[d] = float32(c.rng.NormFloat64())
@@ -150,9 +150,9 @@ func (c *crowd) template(b *testing.B) []float32 {
 	b.Helper()
 	embeddings := make(map[string][]float32)
 	for name, v := range c.photo(3) {
-		embeddings[c.f.fingerprints[name]] = v
+		embeddings[c.f.now().fingerprints[name]] = v
 	}
-	t, err := c.f.metric.Template(embeddings)
+	t, err := c.f.now().metric.Template(embeddings)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func (c *crowd) store(b *testing.B, g registry.Gallery) registry.CaseID {
 		b.Fatal(err)
 	}
 	face := registry.NewFace{Face: registry.Face{W: 50, H: 50, AgeYears: 8, AgeSD: 3, Quality: 0.8, Searchable: true}, Template: c.template(b)}
-	if err := r.SaveAnalysis(ctx, p.ID, c.f.templates, registry.NewAnalysis{Width: 100, Height: 100, Faces: []registry.NewFace{face}}); err != nil {
+	if err := r.SaveAnalysis(ctx, p.ID, c.f.now().templates, registry.NewAnalysis{Width: 100, Height: 100, Faces: []registry.NewFace{face}}); err != nil {
 		b.Fatal(err)
 	}
 	return of.ID
@@ -195,7 +195,7 @@ func (c *crowd) enrol(b *testing.B, i int) {
 	b.Helper()
 	of := registry.Case{ID: registry.CaseID(fmt.Sprintf("c_%026d", i)), Gallery: registry.Found, Status: registry.StatusOpen, Sex: []registry.Sex{registry.Female, registry.Male}[i%2]}
 	face := registry.Reference{Face: registry.FaceID(fmt.Sprintf("f_%026d", i)), Template: c.template(b), AgeYears: float32(2 + i%14), AgeSD: 3, Quality: 0.8}
-	if err := c.f.enrol(b.Context(), of, []registry.Reference{face}); err != nil {
+	if err := c.f.enrol(b.Context(), c.f.now(), of, []registry.Reference{face}); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -54,7 +54,7 @@ func (s *Server) healthRoutes() {
 }
 
 func (s *Server) models() api.Models {
-	set := s.finder.Set
+	set := s.finder.Set()
 	out := api.Models{Set: set.Name, SetID: set.ID, TemplateSet: s.finder.TemplateSet()}
 	for _, c := range s.finder.Models.Cards() {
 		m := api.Model{Name: c.Name, Version: c.Version, Task: string(c.Task), Licence: c.Licence, InUse: set.Has(c.Name)}
