@@ -61,6 +61,7 @@ const (
 	CodeTooSmall    = "too_small"
 	CodeTruncated   = "truncated"
 	CodeCorrupt     = "corrupt"
+	CodeCrashed     = "crashed" // no decoder says it: it ended the process, whenever it was tried
 )
 
 // PhotoError says why a photo was refused, in words for the person who sent it.
@@ -167,6 +168,16 @@ func encode(im *Image, quality int) ([]byte, error) {
 	}
 	defer C.hw_free(unsafe.Pointer(jpeg))
 	return C.GoBytes(unsafe.Pointer(jpeg), C.int(size)), nil
+}
+
+// Sniff tells a photo's format ("jpeg", …) from its first bytes, 16 or more where it has them, and refuses, with a *PhotoError, what is
+// none. Nothing is decoded.
+func Sniff(head []byte) (string, error) {
+	f, err := sniff(head)
+	if err != nil {
+		return "", err
+	}
+	return f.String(), nil
 }
 
 // sniff tells the format from the first bytes, never from a name or a declared type.

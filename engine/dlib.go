@@ -1,17 +1,5 @@
 package engine
 
-// #cgo LDFLAGS: -ldl
-// #define _GNU_SOURCE
-// #include <dlfcn.h>
-//
-// // OpenBLAS has a thread per core, which fight those of our own workers. Another BLAS has no such function.
-// static void one_blas_thread(void) {
-// 	void (*set)(int) = (void (*)(int)) dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
-// 	if (set)
-// 		set(1);
-// }
-import "C"
-
 import (
 	"fmt"
 	"image"
@@ -21,6 +9,7 @@ import (
 
 	face "github.com/Kagami/go-face"
 
+	"homeward/internal/blas"
 	"homeward/models"
 )
 
@@ -43,7 +32,7 @@ const (
 type dlibRecogniser struct{ rec *face.Recognizer }
 
 func openDlib(cat *models.Catalogue, card models.Card) (*dlibRecogniser, error) {
-	C.one_blas_thread()
+	blas.OneThread()
 	dir := filepath.Dir(cat.Path(card.Files[0]))
 	rec, err := face.NewRecognizer(dir)
 	if err != nil {

@@ -168,7 +168,8 @@ func (e *Engine) Analyse(ctx context.Context, photo []byte, decoded func(Header)
 	}
 	a := &Analysis{Format: header.Format, Width: header.Width, Height: header.Height, TakenAt: header.TakenAt}
 	src := &source{photo: photo, header: header}
-	if _, err := src.at(workSide); err != nil {
+	im, err := src.at(workSide)
+	if err != nil {
 		return nil, err
 	}
 	if decoded != nil {
@@ -176,6 +177,7 @@ func (e *Engine) Analyse(ctx context.Context, photo []byte, decoded func(Header)
 			return nil, err
 		}
 	}
+	a.Look = look(im)
 	found, err := e.detector.find(ctx, src, &a.Timing)
 	if err != nil {
 		return nil, err

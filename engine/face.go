@@ -9,6 +9,7 @@ type Analysis struct {
 	Width, Height int       // after orientation
 	TakenAt       time.Time // EXIF DateTimeOriginal as local time without a zone; zero when the photo does not say
 	Faces         []Face    // largest first
+	Look          uint64    // how the photo looks as a whole, see LooksSame; 0 is unknown
 	Timing        Timing
 }
 

@@ -8,6 +8,7 @@ import (
 	"homeward/engine"
 	"homeward/match"
 	"homeward/registry"
+	"homeward/worker"
 )
 
 // wake tells one idle worker to look at the queue.
@@ -42,6 +43,9 @@ func (f *Finder) Drain(ctx context.Context) {
 
 // analyseNext analyses the photo whose turn it is, and says whether there was one.
 func (f *Finder) analyseNext(ctx context.Context) bool {
+	if !f.abreast(ctx) { // what it found would not be what is wanted
+		return false
+	}
 	p, ok, err := f.Registry.ClaimPhoto(ctx)
 	if err != nil && ctx.Err() == nil {
 		f.log.Error("take a photo from the queue", "error", err)
@@ -50,38 +54,69 @@ func (f *Finder) analyseNext(ctx context.Context) bool {
 		return false
 	}
 	f.wake() // there may be more for another worker
-	analysis, err := f.look(ctx, func() ([]byte, error) { return f.ReadPhoto(ctx, p) }, nil)
+	g := f.use()
+	defer g.release()
 	after := context.WithoutCancel(ctx)
-	f.settle(after, p, analysis, err)
+	err = guarded(func() error {
+		analysis, err := g.eyes.analyse(ctx, true, func() ([]byte, error) { return f.ReadPhoto(ctx, p) }, nil)
+		f.settle(after, g, p, analysis, err)
+		return err
+	})
+	var broken *panicError
+	if errors.As(err, &broken) { // an error of ours must not end the process again with every start
+		f.settle(after, g, p, nil, err)
+	}
 	f.Refresh(after)
-	return true
+	return !errors.Is(err, worker.ErrStart) // the next would fail as well
 }
 
-// settle ends a claimed photo's analysis: saves what was found, hands the photo back when it was interrupted, or notes
+// panicError is a panic on the way of a photo. It tells its type alone, as its words may be of the photo.
+type panicError struct{ kind string }
+
+func (e *panicError) Error() string { return "the photo cannot be analysed (" + e.kind + ")" }
+
+// guarded does what may panic.
+func guarded(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{fmt.Sprintf("%T", p)}
+		}
+	}()
+	return do()
+}
+
+// settle ends a claimed photo's analysis by a generation: saves what was found, hands the photo back when it was interrupted, or notes
 // why it failed. Whatever happens, the photo is this process's no longer, or will not be once release has its way.
-func (f *Finder) settle(ctx context.Context, p registry.Photo, a *engine.Analysis, failed error) {
+func (f *Finder) settle(ctx context.Context, g *generation, p registry.Photo, a *engine.Analysis, failed error) {
 	if failed == nil {
-		g := f.now()
 		var faces []registry.NewFace
 		if faces, failed = g.newFaces(a); failed == nil {
 			failed = f.Registry.SaveAnalysis(ctx, p.ID, g.templates, registry.NewAnalysis{
-				Width: a.Width, Height: a.Height, TakenEXIF: registry.DayOf(a.TakenAt), Faces: faces,
+				Width: a.Width, Height: a.Height, TakenEXIF: registry.DayOf(a.TakenAt), Look: a.Look, Faces: faces,
 			})
 		}
 	}
 	var unusable *engine.PhotoError
 	switch {
-	case failed == nil, errors.Is(failed, registry.ErrNotFound): // done, or deleted while it was being looked at
+	case failed == nil:
+		f.counts.analysed.Add(1)
+		return
+	case errors.Is(failed, registry.ErrNotFound): // deleted while it was being looked at
+		return
+	case errors.Is(failed, registry.ErrSwitched): // it is queued
+		f.behind.Store(true)
+		f.wake()
 		return
 	case errors.Is(failed, context.Canceled), errors.Is(failed, context.DeadlineExceeded):
 		f.release(p.ID)
 		return
-	case errors.Is(failed, registry.ErrFull): // not the photo's doing
+	case errors.Is(failed, registry.ErrFull), errors.Is(failed, registry.ErrDisk), errors.Is(failed, worker.ErrStart), errors.Is(failed, worker.ErrClosed): // not the photo's doing
 		f.log.Error("analysis cannot be saved", "photo", p.ID, "error", failed)
 		f.release(p.ID)
 		return
 	}
 	final := errors.As(failed, &unusable) || errors.Is(failed, registry.ErrCorrupt)
+	f.counts.failed.Add(1)
 	f.log.Error("analysis failed", "photo", p.ID, "try", p.Tries, "final", final, "error", failed)
 	if err := f.Registry.FailAnalysis(ctx, p.ID, failed.Error(), final); err != nil {
 		f.log.Error("note a failed analysis", "photo", p.ID, "error", err)

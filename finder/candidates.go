@@ -230,16 +230,22 @@ type comparison struct {
 
 // tier compares the next shortlist in full, and ranks it; next is where the one after it begins, nil if there is none.
 func (c *comparison) tier(ctx context.Context, filter index.Filter, after *index.Hit) (tier []ranked, next *index.Hit, err error) {
+	hits, next, err := c.hits(ctx, filter, after)
+	return c.rank(hits), next, err
+}
+
+// hits is the next shortlist as the index orders it.
+func (c *comparison) hits(ctx context.Context, filter index.Filter, after *index.Hit) (hits []index.Hit, next *index.Hit, err error) {
 	// One more than asked for tells whether there is more.
-	hits, err := c.faces.Search(ctx, index.Query{Vector: c.query, Filter: filter, Limit: shortlist + 1, After: after})
+	hits, err = c.faces.Search(ctx, index.Query{Vector: c.query, Filter: filter, Limit: c.shortlist + 1, After: after})
 	if err != nil {
 		return nil, nil, fmt.Errorf("search: %w", err)
 	}
-	if len(hits) > shortlist {
-		hits = hits[:shortlist]
-		next = &hits[shortlist-1]
+	if len(hits) > c.shortlist {
+		hits = hits[:c.shortlist]
+		next = &hits[c.shortlist-1]
 	}
-	return c.rank(hits), next, nil
+	return hits, next, nil
 }
 
 // rank compares cases in full, and orders them by what speaks for one child.
@@ -251,10 +257,13 @@ func (c *comparison) rank(hits []index.Hit) []ranked {
 			out = append(out, c.weigh(id, e))
 		}
 	}
-	slices.SortFunc(out, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(string(a.id), string(b.id)))
-	})
+	slices.SortFunc(out, byScore)
 	return out
+}
+
+// byScore puts the strongest first.
+func byScore(a, b ranked) int {
+	return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(string(a.id), string(b.id)))
 }
 
 // weigh compares one case in full. It must be comparable.

@@ -1,6 +1,7 @@
 package finder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,17 +9,18 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"homeward/engine"
 	"homeward/index"
 	"homeward/match"
 	"homeward/models"
 	"homeward/registry"
+	"homeward/worker"
 )
 
 // Config says what a Finder works with.
@@ -27,10 +29,12 @@ type Config struct {
 	OperatorKey string // path of the operator's key; empty for the one in Data
 	Existing    bool   // refuse to make a registry where there is none
 	Models      string // directory of the model cards; empty for models.DefaultDir
-	Set         string // name of the model set; empty for "default"
-	Workers     int    // photos analysed at once; 0 for one per core
+	// Set is the name of the model set that a new registry works with; empty for "default". A registry that has one works with that: another
+	// that is named here is refused.
+	Set     string
+	Workers int // photos analysed at once; 0 for one per core
 	// LeadThreshold is the score, as log10 of the likelihood ratio of faces and records, at which a pair becomes a lead; 0 for
-	// DefaultLeadThreshold. Another threshold holds for what is compared from then on.
+	// DefaultLeadThreshold. Another threshold holds for what is compared from then on; Crossmatch compares the rest again.
 	LeadThreshold float64
 	Log           *slog.Logger
 }
@@ -40,9 +44,13 @@ type Finder struct {
 	Registry *registry.Registry
 	Models   *models.Catalogue
 
-	engine  *engine.Engine
-	current atomic.Pointer[generation]
-	words   *index.Words
+	config   Config
+	pictures *looker // of photos, for people to look at
+	current  atomic.Pointer[generation]
+	swapping sync.Mutex  // held while another generation is made the current one
+	behind   atomic.Bool // the registry's active generation is not the current one
+	failed   swapFailure // guarded by swapping
+	words    *index.Words
 
 	followed atomic.Int64 // the last change the indexes have seen
 	catchUp  sync.Mutex   // held while changes are applied
@@ -50,25 +58,30 @@ type Finder struct {
 	wordsLoaded atomic.Bool
 	loading     sync.Mutex // held while words are loaded
 
+	shortlist  int // cases that the index brings up at a time to be compared in full
+	crossBlock int // cases that a cross-match compares and saves at a time
+
 	threshold float64       // of leads, as a log-LR
 	changed   chan struct{} // holds word that the indexes have followed something
 	standing  sync.Mutex    // held while the standing search compares
 	searching atomic.Int64  // searches that people wait for
 	destroyed func([]registry.CaseID)
 
-	probes  *probes
-	work    chan struct{}
-	looking chan struct{} // holds one for each photo in memory, at most workers
+	counts counts
 
-	mu   sync.Mutex
-	owed []registry.PhotoID // claimed by us and not yet handed back
-	log  *slog.Logger
+	probes *probes
+	work   chan struct{}
+
+	mu       sync.Mutex
+	building map[string]struct{} // the generations that this process is building
+	owed     []registry.PhotoID  // claimed by us and not yet handed back
+	log      *slog.Logger
 }
 
 // Open opens the registry, loads and checks the models and fills the index of faces. Run must be called for queued photos
 // to be analysed and for other processes' changes to be seen; words can be searched once LoadWords has ended.
 func Open(ctx context.Context, c Config) (_ *Finder, err error) {
-	f, err := openModels(ctx, c)
+	f, err := newFinder(c)
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +90,34 @@ func Open(ctx context.Context, c Config) (_ *Finder, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	f.Registry, err = registry.Open(ctx, c.Data, registry.Options{OperatorKey: c.OperatorKey, Existing: c.Existing})
+	options := registry.Options{OperatorKey: c.OperatorKey, Existing: true}
+	f.Registry, err = registry.Open(ctx, c.Data, options)
+	isNew := errors.Is(err, registry.ErrNotFound) && !c.Existing
+	if err != nil && !isNew {
+		return nil, err
+	}
+	g, err := f.choose(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.reproject(ctx); err != nil {
+	f.current.Store(g)
+	// Every process that looks at photos does so again as it starts; this one says it before a registry is made or photos come.
+	if err := f.Models.VerifySet(ctx, g.set); err != nil {
+		return nil, err
+	}
+	if isNew {
+		options.Existing = false
+		if f.Registry, err = registry.Open(ctx, c.Data, options); err != nil {
+			return nil, err
+		}
+	}
+	// The first generation of a registry, unless another process made one meanwhile.
+	if _, err := f.Registry.ActiveGeneration(ctx); errors.Is(err, registry.ErrNotFound) {
+		err = f.Registry.TakeOver(ctx, g.record(), f.crossmatch())
+		if err != nil {
+			return nil, err
+		}
+	} else if err != nil {
 		return nil, err
 	}
 	if err := f.loadFaces(ctx); err != nil {
@@ -90,81 +126,64 @@ func Open(ctx context.Context, c Config) (_ *Finder, err error) {
 	return f, nil
 }
 
-// OpenEngine loads and checks the models, and makes the engine that runs them.
-func OpenEngine(ctx context.Context, c Config) (*engine.Engine, error) {
-	cat, set, err := openSet(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return engine.New(cat, set, engine.Options{Workers: c.Workers})
-}
-
-// openSet reads the model cards and checks the files of the set that is wanted.
-func openSet(ctx context.Context, c Config) (*models.Catalogue, models.Set, error) {
-	cat, set, err := LoadSet(c)
-	if err != nil {
-		return nil, set, err
-	}
-	return cat, set, cat.VerifySet(ctx, set)
-}
-
 // LoadSet reads the model cards and finds the set that is wanted, without looking at the models' files.
 func LoadSet(c Config) (cat *models.Catalogue, set models.Set, err error) {
-	if c.Models == "" {
-		if c.Models, err = models.DefaultDir(); err != nil {
-			return nil, set, err
-		}
-	}
-	if cat, err = models.Load(c.Models); err != nil {
+	if cat, err = loadCards(c); err != nil {
 		return nil, set, err
 	}
-	if c.Set == "" {
-		c.Set = "default"
-	}
-	set, err = cat.Set(c.Set)
+	set, err = cat.Set(cmp.Or(c.Set, "default"))
 	return cat, set, err
 }
 
-// openModels makes a Finder that can see and fuse, but has no registry yet.
-func openModels(ctx context.Context, c Config) (*Finder, error) {
-	cat, set, err := openSet(ctx, c)
-	if err != nil {
-		return nil, err
+// loadCards reads the model cards.
+func loadCards(c Config) (_ *models.Catalogue, err error) {
+	if c.Models == "" {
+		if c.Models, err = models.DefaultDir(); err != nil {
+			return nil, err
+		}
 	}
-	metric, err := MetricFor(cat.Dir(), set)
-	if err != nil {
-		return nil, err
-	}
-	eng, err := engine.New(cat, set, engine.Options{Workers: c.Workers})
-	if err != nil {
-		return nil, err
-	}
+	return models.Load(c.Models)
+}
+
+// newFinder makes a Finder that has neither a registry nor a generation yet.
+func newFinder(c Config) (*Finder, error) {
 	if c.LeadThreshold == 0 {
 		c.LeadThreshold = DefaultLeadThreshold
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	cat, err := loadCards(c)
+	if err != nil {
+		return nil, err
+	}
 	words, err := index.NewWords()
 	if err != nil {
-		return nil, errors.Join(err, eng.Close())
+		return nil, err
 	}
 	kept, err := newProbes()
 	if err != nil {
-		return nil, errors.Join(err, eng.Close(), words.Close())
+		return nil, errors.Join(err, words.Close())
 	}
-	f := &Finder{
-		Models: cat, engine: eng,
+	return &Finder{
+		Models: cat, config: c, pictures: newLooker(c, worker.Options{}),
+		shortlist: shortlist, crossBlock: crossBlock,
 		threshold: c.LeadThreshold * math.Ln10,
 		changed:   make(chan struct{}, 1),
 		words:     words,
 		probes:    kept,
 		work:      make(chan struct{}, 1),
-		looking:   make(chan struct{}, eng.Workers()),
+		building:  make(map[string]struct{}),
 		log:       c.Log,
+	}, nil
+}
+
+// workers is how many photos are analysed at once.
+func (c Config) workers() int {
+	if c.Workers <= 0 {
+		return runtime.NumCPU()
 	}
-	f.current.Store(newGeneration(set, metric))
-	return f, nil
+	return c.Workers
 }
 
 // MetricPath is where the set's metric is.
@@ -218,16 +237,27 @@ const followEvery = time.Second
 // Run analyses queued photos, follows the registry, searches for leads and destroys the cases whose time has come, until ctx ends, then returns once all work in hand is finished or
 // handed back.
 func (f *Finder) Run(ctx context.Context) error {
-	// Photos that other models analysed cannot be found under this one: analyse them again.
-	again, err := f.Registry.RequeueOther(ctx, f.now().templates)
+	// Photos that have not been looked at under this model set cannot be found under it: analyse them again.
+	again, err := f.Registry.QueueMissing(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
-		return fmt.Errorf("queue photos of other model sets: %w", err)
+		return err
 	}
 	if again > 0 {
 		f.log.Warn("photos were analysed under another model set and are queued again", "photos", again, "set", f.now().templates)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for range f.engine.Workers() {
+	g.Go(func() error {
+		u := f.use()
+		defer u.release()
+		if err := u.eyes.warm(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	for range f.config.workers() {
 		g.Go(func() error { return f.analyseQueue(ctx) })
 	}
 	g.Go(func() error {
@@ -238,9 +268,11 @@ func (f *Finder) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { return f.stand(ctx) })
 	g.Go(func() error { return f.retain(ctx) })
+	g.Go(func() error { return f.keepUp(ctx) })
 	g.Go(func() error {
 		tick := time.NewTicker(followEvery)
 		defer tick.Stop()
+		told := ""
 		for {
 			select {
 			case <-ctx.Done():
@@ -248,8 +280,14 @@ func (f *Finder) Run(ctx context.Context) error {
 			case <-tick.C:
 				f.releaseOwed()
 				f.forgetProbes()
+				f.now().eyes.rest()
 				f.wake()
-				f.Refresh(ctx)
+				if err := f.CatchUp(ctx); err != nil && ctx.Err() == nil && err.Error() != told {
+					told = err.Error() // once, and not every second
+					f.log.Error("follow the registry: it will be tried again", "error", err)
+				} else if err == nil {
+					told = ""
+				}
 			}
 		}
 	})
@@ -259,12 +297,12 @@ func (f *Finder) Run(ctx context.Context) error {
 // Close releases everything. No other method may be running.
 func (f *Finder) Close() error {
 	var errs []error
-	errs = append(errs, f.now().faces.Close())
+	if g := f.now(); g != nil {
+		errs = append(errs, g.faces.Close(), g.retire())
+	}
+	errs = append(errs, f.pictures.close())
 	if f.words != nil {
 		errs = append(errs, f.words.Close())
-	}
-	if f.engine != nil {
-		errs = append(errs, f.engine.Close())
 	}
 	if f.Registry != nil {
 		errs = append(errs, f.Registry.Close())

@@ -164,67 +164,6 @@ func writeMetric(t *testing.T, f match.Fitted, path string) {
 	}
 }
 
-// TestAnotherModelSet changes the model set of a registry: the photos are analysed again, templates of the two sets are
-// never compared, and the choice of the child's face is kept.
-func TestAnotherModelSet(t *testing.T) {
-	data, models := t.TempDir(), withAnotherRecogniser(t)
-	f, end := open(t, finder.Config{Data: data, Models: models})
-	one := add(t, f, registry.Missing, photos.Read(t, photos.Obama))
-	add(t, f, registry.Missing, photos.Read(t, photos.Biden))
-	group := add(t, f, registry.Missing, photos.Beside(t, photos.Read(t, photos.Biden), photos.Read(t, photos.Astronaut)))
-	if len(group.Faces) != 2 || group.Subject != "" {
-		t.Fatalf("two faces: %+v", group)
-	}
-	chosen := group.Faces[1]
-	if _, err := f.Registry.UpdatePhoto(t.Context(), group.ID, registry.PhotoChange{Subject: &chosen.ID}); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.CatchUp(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	before := candidates(t, f, photos.Obama2)
-	first := f.TemplateSet()
-	end()
-
-	if _, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models, Set: "more"}); err == nil || !strings.Contains(err.Error(), "homeward train --set more") {
-		t.Fatalf("a set without a metric: %v, want advice to fit one", err)
-	}
-	other := filepath.Join(models, "metrics/more.json")
-	writeMetric(t, defaultMetric(t, models), other)
-	if _, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models, Set: "more"}); !errors.Is(err, match.ErrOther) {
-		t.Fatalf("another set's metric: %v, want ErrOther", err)
-	}
-	writeMetric(t, widened(t, models), other)
-
-	g, _ := open(t, finder.Config{Data: data, Models: models, Set: "more"})
-	if g.TemplateSet() == first {
-		t.Fatal("two sets have one id")
-	}
-	// The photos are queued again and analysed while the Finder already answers.
-	var after []finder.Candidate
-	for deadline := time.Now().Add(time.Minute); len(after) < len(before) && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		after = candidates(t, g, photos.Obama2)
-	}
-	if len(after) != len(before) || after[0].Case.ID != one.CaseID || before[0].Case.ID != one.CaseID {
-		t.Fatalf("%d candidates before, %d after: want case %s first in both", len(before), len(after), one.CaseID)
-	}
-	if after[0].Score == before[0].Score {
-		t.Error("the fourth recogniser changed nothing")
-	}
-	kept, err := g.Registry.Photo(t.Context(), group.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, face := range kept.Faces {
-		if (face.ID == kept.Subject) != (abs(face.X-chosen.X) < 5) {
-			t.Errorf("subject %s, face %+v; %+v was chosen", kept.Subject, face, chosen)
-		}
-	}
-	if kept.Subject == "" {
-		t.Error("the choice of the child's face is lost")
-	}
-}
-
 // TestAnotherMetric changes the metric alone: templates are made again from the embeddings before the first search, and no
 // photo is looked at.
 func TestAnotherMetric(t *testing.T) {
@@ -241,6 +180,9 @@ func TestAnotherMetric(t *testing.T) {
 		metric.Between[i] *= 1.5
 	}
 	writeMetric(t, metric, filepath.Join(models, "metrics/default.json"))
+	if _, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models, Existing: true}); !errors.Is(err, finder.ErrOtherModels) {
+		t.Errorf("a command beside a server goes over to other models: %v", err)
+	}
 	g, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models}) // not run: nothing could be analysed
 	if err != nil {
 		t.Fatal(err)
@@ -255,6 +197,13 @@ func TestAnotherMetric(t *testing.T) {
 	}
 	if st, err := g.Status(t.Context()); err != nil || st.Queued != 0 {
 		t.Errorf("%d photos are to be analysed again, %v", st.Queued, err)
+	}
+	if all, err := g.Registry.Generations(t.Context()); err != nil || len(all) != 2 || all[0].ID != g.TemplateSet() || all[1].ID != first || all[1].State != registry.GenerationKept {
+		t.Errorf("%+v, %v", all, err)
+	}
+	// The old files are gone: nothing could go back to what they made.
+	if err := g.SwitchTo(t.Context(), first); !errors.Is(err, finder.ErrOtherModels) {
+		t.Errorf("back to a metric that is not installed: %v", err)
 	}
 }
 
@@ -349,8 +298,6 @@ func TestCandidatesExplain(t *testing.T) {
 }
 
 func abs64(x float64) float64 { return max(x, -x) }
-
-func abs(x float32) float32 { return max(x, -x) }
 
 // TestInterruptedAnalysis hands a photo back when its analysis is cut short, and analyses it at the next start.
 func TestInterruptedAnalysis(t *testing.T) {

@@ -55,19 +55,111 @@ func (f *Finder) LoadWords(ctx context.Context) error {
 }
 
 // Refresh is CatchUp for whoever has changed something: the change stands whether the indexes follow now or, where they
-// cannot, within followEvery.
+// cannot, within followEvery. It does not wait for another generation that is being loaded.
 func (f *Finder) Refresh(ctx context.Context) {
-	if err := f.CatchUp(ctx); err != nil && ctx.Err() == nil {
+	gone, err := f.follow(ctx)
+	f.forget(gone)
+	if err != nil && ctx.Err() == nil {
 		f.log.Error("follow the registry", "error", err)
 	}
 }
 
-// CatchUp brings the indexes up to every change the registry has acknowledged. A caller that changed something and calls
-// it then finds its own change in any search.
+// CatchUp brings the indexes up to every change the registry has acknowledged, and to the generation that it says is active. A caller
+// that changed something and calls it then finds its own change in any search.
 func (f *Finder) CatchUp(ctx context.Context) error {
+	swapped := f.followGeneration(ctx)
 	gone, err := f.follow(ctx)
 	f.forget(gone)
-	return err
+	return errors.Join(swapped, err)
+}
+
+// swapRetry is after how long a generation that could not be made the current one is tried again.
+const swapRetry = 30 * time.Second
+
+// swapFailure is why a generation could not be made the current one.
+type swapFailure struct {
+	id  string
+	at  time.Time
+	err error
+}
+
+// followGeneration makes the registry's active generation the current one. It is loaded beside the one before, which answers until then:
+// a search begins and ends with one of them.
+func (f *Finder) followGeneration(ctx context.Context) error {
+	active, err := f.Registry.ActiveGeneration(ctx)
+	if err != nil {
+		return err
+	}
+	if active.ID == f.now().templates {
+		f.behind.Store(false)
+		return nil
+	}
+	f.behind.Store(true)
+	f.swapping.Lock()
+	defer f.swapping.Unlock()
+	if active, err = f.Registry.ActiveGeneration(ctx); err != nil {
+		return err
+	}
+	if active.ID == f.now().templates {
+		f.behind.Store(false)
+		return nil
+	}
+	if f.failed.id == active.ID && time.Since(f.failed.at) < swapRetry {
+		return f.failed.err
+	}
+	if err := f.swap(ctx, active); err != nil {
+		err = fmt.Errorf("go over to model set %s: %w", active.Name, err)
+		if ctx.Err() == nil {
+			f.failed = swapFailure{active.ID, time.Now(), err}
+		}
+		return err
+	}
+	return nil
+}
+
+// abreast says whether the current generation is the active one, as far as is known. It goes over to that first, if it can.
+func (f *Finder) abreast(ctx context.Context) bool {
+	if f.behind.Load() {
+		if err := f.followGeneration(ctx); err != nil && ctx.Err() == nil {
+			f.log.Error("follow the registry", "error", err)
+		}
+	}
+	return !f.behind.Load()
+}
+
+func (f *Finder) swap(ctx context.Context, active registry.Generation) error {
+	g, err := f.openRecorded(active)
+	if err != nil {
+		return err
+	}
+	seq, err := f.load(ctx, g)
+	if err == nil {
+		err = g.eyes.warm(ctx) // models that do not run must not take the place of those that do
+	}
+	if err == nil {
+		err = f.replace(ctx, g, seq)
+	}
+	if err != nil {
+		return errors.Join(err, g.retire())
+	}
+	f.behind.Store(false)
+	f.log.Info("another model set answers", "set", g.templates)
+	poke(f.changed)
+	f.wake()
+	return nil
+}
+
+// replace makes g, which is as of a change, the current generation.
+func (f *Finder) replace(ctx context.Context, g *generation, seq int64) error {
+	f.catchUp.Lock()
+	defer f.catchUp.Unlock()
+	// The one before may have followed further, and will not be told again.
+	if err := f.eachChange(ctx, seq, func(ctx context.Context, ch registry.Change, c *registry.Case) error {
+		return f.followFaces(ctx, g, ch, c)
+	}); err != nil {
+		return err
+	}
+	return f.current.Swap(g).retire()
 }
 
 // follow is CatchUp, and says which cases are gone.
@@ -122,20 +214,6 @@ func (f *Finder) eachChange(ctx context.Context, since int64, do func(context.Co
 			return nil
 		}
 	}
-}
-
-// reproject makes templates under the metric in use of what was embedded by the models in use, without looking at a photo.
-func (f *Finder) reproject(ctx context.Context) error {
-	began := time.Now()
-	g := f.now()
-	n, err := f.Registry.Reproject(ctx, g.set.ID, g.templates, g.project, nil)
-	if err != nil {
-		return fmt.Errorf("make templates under the metric in use: %w", err)
-	}
-	if n > 0 {
-		f.log.Info("templates made under another metric", "photos", n, "set", g.templates, "took", time.Since(began).Round(time.Millisecond))
-	}
-	return nil
 }
 
 func (f *Finder) followWords(ctx context.Context, ch registry.Change, c *registry.Case) error {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
+	"time"
 
 	"homeward/engine"
 	"homeward/registry"
@@ -23,6 +25,18 @@ type NewPhoto struct {
 	// answered like the first, for registry.RequestLife.
 	Key    string
 	Caller registry.AccountID
+	// Bulk says that nobody waits for this photo: others go first, and the indexes follow when they are next told to.
+	Bulk bool
+	// Import is the file of an import that the photo is, or nil.
+	Import *registry.ImportFile
+	// Spent, unless nil, is given where the time went, unless it ends in an error.
+	Spent *Spent
+}
+
+// Spent is where the time of an upload went, leaving out what it waited for.
+type Spent struct {
+	Receive, Decode, Inference time.Duration
+	Store                      time.Duration // photo and faces
 }
 
 // ErrDeleted means that a repeated upload's photo was deleted since it was first sent.
@@ -35,15 +49,22 @@ var errStored = errors.New("photo is already stored")
 // behind if it turns out unusable (*engine.PhotoError), the case is gone, or body ends in an error. Once it is stored it
 // is never lost and no longer an error: should its analysis be interrupted or fail, the photo is answered as queued and
 // analysed later. A photo that the case already has is answered with the one that exists and existed set.
+//
+// A photo of bulk work is answered as it was stored, without its faces.
 func (f *Finder) AddPhoto(ctx context.Context, id registry.CaseID, n NewPhoto, body io.Reader) (p registry.Photo, existed bool, err error) {
 	up, err := f.Registry.NewUpload(ctx, id)
 	if err != nil {
 		return p, false, err
 	}
 	defer up.Close()
+	if n.Spent == nil {
+		n.Spent = new(Spent)
+	}
+	began := time.Now()
 	if err := receive(ctx, up, body); err != nil {
 		return p, false, err
 	}
+	n.Spent.Receive = time.Since(began)
 	if n.Key == "" {
 		return f.storeAndLook(ctx, up, n)
 	}
@@ -83,26 +104,52 @@ func fingerprint(id registry.CaseID, n NewPhoto, digest []byte) []byte {
 	return b
 }
 
-// storeAndLook commits a received photo once it has proven sound, and analyses it.
+// storeAndLook commits a received photo once it has proven sound, and analyses it. A photo that someone waits for is durable before
+// a model sees it; one of bulk work is stored meanwhile, so that the models do not wait for the disk: its sender has it still.
 func (f *Finder) storeAndLook(ctx context.Context, up *registry.Upload, n NewPhoto) (p registry.Photo, existed bool, err error) {
+	f.abreast(ctx) // else the photo is stored all the same, and analysed later
+	g := f.use()
+	defer g.release()
 	stored, settled := false, false
+	var storing sync.WaitGroup
 	defer func() {
+		storing.Wait()
 		if stored && !existed && !settled { // a panic: whatever a model did, the photo is not ours to hold
 			f.release(p.ID)
 		}
 	}()
-	analysis, err := f.look(ctx, received(up), func(h engine.Header) error {
+	store := func(h engine.Header) error {
+		began := time.Now()
 		var err error
 		p, existed, err = up.Commit(ctx, registry.NewPhoto{
 			Name: n.Name, Format: h.Format, Width: h.Width, Height: h.Height,
-			Taken: n.Taken, TakenEXIF: registry.DayOf(h.TakenAt), Claim: true,
+			Taken: n.Taken, TakenEXIF: registry.DayOf(h.TakenAt), Claim: true, Import: n.Import,
 		})
+		n.Spent.Store += time.Since(began)
 		stored = err == nil
 		if stored && existed {
 			return errStored
 		}
 		return err
-	})
+	}
+	decoded := store
+	var notStored error // of bulk work
+	if n.Bulk {
+		if p, existed, err = up.Existing(ctx); err != nil {
+			return p, false, err
+		}
+		decoded = func(h engine.Header) error {
+			storing.Go(func() { notStored = store(h) })
+			return nil
+		}
+	}
+	var analysis *engine.Analysis
+	if stored = existed; !stored {
+		analysis, err = g.eyes.receive(ctx, n.Bulk, received(up), decoded)
+		if storing.Wait(); notStored != nil {
+			err = notStored
+		}
+	}
 	if !stored {
 		return p, false, err
 	}
@@ -111,12 +158,20 @@ func (f *Finder) storeAndLook(ctx context.Context, up *registry.Upload, n NewPho
 	switch {
 	case !existed:
 		settled = true
-		f.settle(ctx, p, analysis, err)
+		began := time.Now()
+		f.settle(ctx, g, p, analysis, err)
+		n.Spent.Store += time.Since(began)
+		if analysis != nil {
+			n.Spent.Decode, n.Spent.Inference = analysis.Timing.Decode, analysis.Timing.Inference()
+		}
 	case p.State == registry.SetAside: // sent again: perhaps what failed then works now
 		if err := f.Registry.Requeue(ctx, p.ID); err != nil {
 			return p, existed, err
 		}
 		f.wake()
+	}
+	if n.Bulk {
+		return p, existed, nil
 	}
 	f.Refresh(ctx)
 	p, err = f.Registry.Photo(ctx, p.ID)
@@ -138,21 +193,6 @@ func receive(ctx context.Context, up *registry.Upload, body io.Reader) error {
 // received reads back what was received.
 func received(up *registry.Upload) func() ([]byte, error) {
 	return func() ([]byte, error) { return readAll(up.Open, up.Size()) }
-}
-
-// look analyses a stored photo. It waits its turn first: only as many photos are in memory as are being looked at.
-func (f *Finder) look(ctx context.Context, read func() ([]byte, error), decoded func(engine.Header) error) (*engine.Analysis, error) {
-	select {
-	case f.looking <- struct{}{}:
-		defer func() { <-f.looking }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	photo, err := read()
-	if err != nil {
-		return nil, err
-	}
-	return f.engine.Analyse(ctx, photo, decoded)
 }
 
 // ReadPhoto reads a stored photo in the clear.
@@ -178,3 +218,6 @@ func readAll(open func() (io.ReadCloser, error), size int64) ([]byte, error) {
 	}
 	return photo, nil
 }
+
+// Workers is how many photos of bulk work are looked at at once.
+func (f *Finder) Workers() int { return f.now().eyes.bulk.o.Workers }

@@ -46,6 +46,7 @@ type Probe struct {
 	// Case is the case an enrolled face belongs to, which is left out of its own candidates.
 	Case    registry.CaseID
 	Gallery registry.Gallery // of Case
+	Whole   bool             // all photos of Case search
 
 	made     *generation // whose templates these are
 	subjects []*subject  // one per face of the photo, nil for one too poor to search with; or what is enrolled
@@ -68,8 +69,9 @@ func (f *Finder) ProbePhoto(ctx context.Context, owner string, body io.Reader) (
 	if err := receive(ctx, up, body); err != nil {
 		return nil, err
 	}
-	g := f.now()
-	a, err := f.look(ctx, received(up), nil)
+	g := f.use()
+	defer g.release()
+	a, err := g.eyes.receive(ctx, false, received(up), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +141,7 @@ func (f *Finder) ProbeCase(ctx context.Context, owner string, id registry.CaseID
 	if e.evidence == nil {
 		return nil, ErrNoFaces
 	}
-	return f.keep(owner, &Probe{made: g, Case: c.ID, Gallery: c.Gallery, subjects: []*subject{&e.subject}}), nil
+	return f.keep(owner, &Probe{made: g, Case: c.ID, Gallery: c.Gallery, Whole: true, subjects: []*subject{&e.subject}}), nil
 }
 
 // Probe finds a search under way.

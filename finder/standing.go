@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"homeward/index"
+	"homeward/match"
 	"homeward/registry"
 )
 
@@ -130,7 +132,7 @@ func (f *Finder) standOne(ctx context.Context, ch registry.Change) (made []regis
 		return nil, nil
 	}
 	c := f.compare(g, e)
-	found, err := c.over(ctx, ch.Case, e.gallery)
+	over, err := c.over(ctx, ch.Case, e.gallery, newBar(f.threshold))
 	if err != nil {
 		return nil, err
 	}
@@ -138,27 +140,15 @@ func (f *Finder) standOne(ctx context.Context, ch registry.Change) (made []regis
 	if err != nil {
 		return nil, err
 	}
-	over := make(map[registry.CaseID]struct{}, len(found))
-	for _, r := range found {
-		over[r.id] = struct{}{}
-	}
-	var weaker []ranked
-	for _, l := range known {
-		other := l.Found
+	others := make([]registry.CaseID, len(known))
+	for i, l := range known {
+		others[i] = l.Found
 		if e.gallery == registry.Found {
-			other = l.Missing
-		}
-		o := g.shelf.get(other)
-		if _, done := over[other]; done || !o.comparable() {
-			continue
-		}
-		if r := c.weigh(other, o); r.score >= f.threshold { // far down the index' order, where no other was
-			found = append(found, r)
-		} else {
-			weaker = append(weaker, r)
+			others[i] = l.Missing
 		}
 	}
-	return f.Registry.SaveLeads(ctx, ch.Case, ch.Seq, c.leads(ch.Case, e.gallery, found), c.leads(ch.Case, e.gallery, weaker))
+	over, weaker := c.known(others, over, newBar(f.threshold))
+	return f.Registry.SaveLeads(ctx, ch.Case, ch.Seq, c.leads(ch.Case, e.gallery, over), c.leads(ch.Case, e.gallery, weaker))
 }
 
 // compare is the comparison of an enrolled case.
@@ -166,22 +156,41 @@ func (f *Finder) compare(g *generation, e *enrolled) *comparison {
 	return &comparison{Finder: f, generation: g, subject: &e.subject, query: e.query(g.metric)}
 }
 
+// bar is what makes a lead: a score, and a log-LR of the faces without which no records bring a pair there.
+type bar struct{ score, faces float64 }
+
+func newBar(threshold float64) bar { return bar{threshold, threshold - match.MostPlausible()} }
+
+// reaches compares a case that may be below the bar: it is spared what cannot bring it there.
+func (c *comparison) reaches(id registry.CaseID, e *enrolled, at bar) (r ranked, ok bool) {
+	faces := c.metric.Compare(c.subject.evidence, e.evidence).LogLR
+	if faces < at.faces || faces+c.subject.record.LogLR(e.record) < at.score {
+		return ranked{}, false
+	}
+	r = c.weigh(id, e)
+	return r, r.score >= at.score
+}
+
 // over finds the open cases of the other gallery that are at or over the threshold: it follows the index' order until a whole
-// shortlist has none.
-func (c *comparison) over(ctx context.Context, own registry.CaseID, g registry.Gallery) (found []ranked, err error) {
+// shortlist has none. The strongest of each shortlist come first.
+func (c *comparison) over(ctx context.Context, own registry.CaseID, g registry.Gallery, at bar) (found []ranked, err error) {
 	filter := index.Filter{Gallery: string(g.Other()), Statuses: []string{string(registry.StatusOpen)}, Except: string(own)}
 	var after *index.Hit
 	for {
-		tier, next, err := c.tier(ctx, filter, after)
+		hits, next, err := c.hits(ctx, filter, after)
 		if err != nil {
 			return nil, err
 		}
 		before := len(found)
-		for _, r := range tier {
-			if r.score >= c.threshold {
-				found = append(found, r)
+		for _, h := range hits {
+			id := registry.CaseID(h.Case)
+			if e := c.shelf.get(id); e.comparable() { // else deleted since the index was asked
+				if r, ok := c.reaches(id, e, at); ok {
+					found = append(found, r)
+				}
 			}
 		}
+		slices.SortFunc(found[before:], byScore)
 		if len(found) == before || next == nil {
 			return found, nil
 		}
@@ -189,19 +198,44 @@ func (c *comparison) over(ctx context.Context, own registry.CaseID, g registry.G
 	}
 }
 
-// leads are ranked cases as pairs with the case that was compared.
+// known weighs the cases with which there are leads already, and which are not among those found over the bar: they are added to them,
+// where they are far down the index' order behind shortlists without any, or are weaker.
+func (c *comparison) known(others []registry.CaseID, found []ranked, at bar) (over, weaker []ranked) {
+	done := make(map[registry.CaseID]struct{}, len(found))
+	for _, r := range found {
+		done[r.id] = struct{}{}
+	}
+	for _, id := range others {
+		o := c.shelf.get(id)
+		if _, done := done[id]; done || !o.comparable() {
+			continue
+		}
+		switch r := c.weigh(id, o); {
+		case math.IsNaN(r.score): // one damaged pair must not keep the case's others from being saved
+			c.log.Error("the strength of a lead is not a number and is left as it was", "case", id)
+		case r.score >= at.score:
+			found = append(found, r)
+		default:
+			weaker = append(weaker, r)
+		}
+	}
+	return found, weaker
+}
+
+// leads are ranked cases as pairs with the case that was compared. A pair is as strong from either side, to the last bit.
 func (c *comparison) leads(own registry.CaseID, g registry.Gallery, some []ranked) []registry.NewLead {
 	out := make([]registry.NewLead, len(some))
 	for i, r := range some {
-		best := c.metric.Best(c.subject.evidence, r.enrolled.evidence)
-		n := registry.NewLead{Missing: own, Found: r.id, Strength: registry.Strength{
-			Score: r.score / math.Ln10, Faces: r.faces / math.Ln10, Records: r.records.LogLR / math.Ln10,
-			MissingFace: c.subject.refs[best.A].face, FoundFace: r.enrolled.refs[best.B].face,
-			ModelSet: c.templates,
-		}}
+		n := registry.NewLead{Missing: own, Found: r.id}
+		missing, found := c.subject, &r.enrolled.subject
 		if g == registry.Found {
-			n.Missing, n.Found = n.Found, n.Missing
-			n.MissingFace, n.FoundFace = n.FoundFace, n.MissingFace
+			n.Missing, n.Found, missing, found = n.Found, n.Missing, found, missing
+		}
+		best := c.metric.Best(missing.evidence, found.evidence)
+		n.Strength = registry.Strength{
+			Score: r.score / math.Ln10, Faces: r.faces / math.Ln10, Records: r.records.LogLR / math.Ln10,
+			MissingFace: missing.refs[best.A].face, FoundFace: found.refs[best.B].face,
+			ModelSet: c.templates,
 		}
 		out[i] = n
 	}
@@ -242,7 +276,33 @@ func (f *Finder) giveWay(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// patient is giveWay for pieces of work far shorter than a case, of several workers at once: while people are served it waits for patience,
+// then works for half of that, and so on.
+func (f *Finder) patient() func(context.Context) error {
+	var mu sync.Mutex
+	var until time.Time
+	return func(ctx context.Context) error {
+		if !f.busy() {
+			return nil
+		}
+		mu.Lock()
+		if time.Since(until) > patience/2 {
+			until = time.Now().Add(patience)
+		}
+		end := until
+		mu.Unlock()
+		for f.busy() && time.Now().Before(end) {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(glance):
+			}
+		}
+		return nil
+	}
+}
+
 // busy says whether people are being served: by a search, or by looking at as many photos as can be looked at.
 func (f *Finder) busy() bool {
-	return f.searching.Load() > 0 || len(f.looking) == cap(f.looking)
+	return f.searching.Load() > 0 || f.now().eyes.people.full()
 }

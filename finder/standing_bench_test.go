@@ -146,10 +146,10 @@ func (c *crowd) photo(likeness float32) map[string][]float32 {
 	return out
 }
 
-func (c *crowd) template(b *testing.B) []float32 {
+func (c *crowd) template(b testing.TB, likeness float32) []float32 {
 	b.Helper()
 	embeddings := make(map[string][]float32)
-	for name, v := range c.photo(3) {
+	for name, v := range c.photo(likeness) {
 		embeddings[c.f.now().fingerprints[name]] = v
 	}
 	t, err := c.f.now().metric.Template(embeddings)
@@ -160,32 +160,41 @@ func (c *crowd) template(b *testing.B) []float32 {
 }
 
 // store puts a photo of the present person into the registry, as a case of its own.
-func (c *crowd) store(b *testing.B, g registry.Gallery) registry.CaseID {
+func (c *crowd) store(b testing.TB, g registry.Gallery) registry.CaseID {
+	b.Helper()
+	return c.storeCase(b, registry.Case{Gallery: g}, 3)
+}
+
+// storeCase puts photos of the present person into the registry, one for each likeness, as a case of its own.
+func (c *crowd) storeCase(b testing.TB, of registry.Case, likeness ...float32) registry.CaseID {
 	b.Helper()
 	ctx, r := b.Context(), c.f.Registry
-	of, err := r.CreateCase(ctx, registry.Case{Gallery: g})
+	of, err := r.CreateCase(ctx, of)
 	if err != nil {
 		b.Fatal(err)
 	}
-	up, err := r.NewUpload(ctx, of.ID)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer up.Close()
-	_, err = up.Write([]byte("never looked at"))
-	if err == nil {
-		err = up.Finish()
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	p, _, err := up.Commit(ctx, registry.NewPhoto{Format: "jpeg", Width: 100, Height: 100})
-	if err != nil {
-		b.Fatal(err)
-	}
-	face := registry.NewFace{Face: registry.Face{W: 50, H: 50, AgeYears: 8, AgeSD: 3, Quality: 0.8, Searchable: true}, Template: c.template(b)}
-	if err := r.SaveAnalysis(ctx, p.ID, c.f.now().templates, registry.NewAnalysis{Width: 100, Height: 100, Faces: []registry.NewFace{face}}); err != nil {
-		b.Fatal(err)
+	for _, like := range likeness {
+		up, err := r.NewUpload(ctx, of.ID)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, err = fmt.Fprint(up, "never looked at ", c.rng.Uint64())
+		if err == nil {
+			err = up.Finish()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		p, _, err := up.Commit(ctx, registry.NewPhoto{Format: "jpeg", Width: 100, Height: 100})
+		if err != nil {
+			b.Fatal(err)
+		}
+		up.Close()
+		face := registry.NewFace{Face: registry.Face{W: 50, H: 50, AgeYears: float32(2 + c.rng.IntN(20)), AgeSD: 3, Quality: 0.4 + 0.5*c.rng.Float32(), Searchable: true},
+			Template: c.template(b, like)}
+		if err := r.SaveAnalysis(ctx, p.ID, c.f.now().templates, registry.NewAnalysis{Width: 100, Height: 100, Faces: []registry.NewFace{face}}); err != nil {
+			b.Fatal(err)
+		}
 	}
 	return of.ID
 }
@@ -194,7 +203,7 @@ func (c *crowd) store(b *testing.B, g registry.Gallery) registry.CaseID {
 func (c *crowd) enrol(b *testing.B, i int) {
 	b.Helper()
 	of := registry.Case{ID: registry.CaseID(fmt.Sprintf("c_%026d", i)), Gallery: registry.Found, Status: registry.StatusOpen, Sex: []registry.Sex{registry.Female, registry.Male}[i%2]}
-	face := registry.Reference{Face: registry.FaceID(fmt.Sprintf("f_%026d", i)), Template: c.template(b), AgeYears: float32(2 + i%14), AgeSD: 3, Quality: 0.8}
+	face := registry.Reference{Face: registry.FaceID(fmt.Sprintf("f_%026d", i)), Template: c.template(b, 3), AgeYears: float32(2 + i%14), AgeSD: 3, Quality: 0.8}
 	if err := c.f.enrol(b.Context(), c.f.now(), of, []registry.Reference{face}); err != nil {
 		b.Fatal(err)
 	}

@@ -1,219 +1,267 @@
 package importer
 
 import (
-	"encoding/csv"
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
-	"path"
-	"slices"
 	"strings"
 
-	"homeward/registry"
+	"github.com/klauspost/compress/zstd"
 )
 
-// File is a photo to import, by its path inside the archive.
-type File struct {
-	Path  string
-	Taken registry.Date
-	Line  int // in the manifest; 0 for a folder
+// openArchive opens an archive by its first bytes. It takes f over unless it fails.
+func openArchive(f *os.File, size int64) (source, error) {
+	head := make([]byte, 512)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	head = head[:n]
+	switch {
+	case n == 0:
+		return nil, errors.New("the archive is empty")
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")), bytes.HasPrefix(head, []byte("PK\x05\x06")):
+		return openZip(f, size)
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		return &tarball{file: f, unpack: func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }}, nil
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
+		return &tarball{file: f, unpack: func(r io.Reader) (io.ReadCloser, error) {
+			z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(128<<20))
+			if err != nil {
+				return nil, err
+			}
+			return z.IOReadCloser(), nil
+		}}, nil
+	case len(head) == 512 && string(head[257:262]) == "ustar":
+		return &tarball{file: f}, nil
+	}
+	// One of before there was a mark, or without entries.
+	if _, err := tar.NewReader(io.NewSectionReader(f, 0, size)).Next(); err == nil || err == io.EOF && n == 512 {
+		return &tarball{file: f}, nil
+	}
+	return nil, errNoArchive
 }
 
-// Group is what an archive holds of one case.
-type Group struct {
-	Case  registry.Case // facts to create it with; Ref says which case it is
-	Files []File
-	// Bad holds what could not even be tried, with its reason.
-	Bad []Outcome
-	// KeepEmpty keeps a case none of whose photos could be taken: the manifest states facts worth having without them.
-	KeepEmpty bool
-}
-
-// Archive is where an import reads from. Nothing outside its folder is ever opened, whatever a manifest or a symbolic
-// link says.
-type Archive struct {
-	root     *os.Root
-	manifest string
-	gallery  registry.Gallery
-}
-
-// OpenArchive opens a folder of cases. With a manifest (a path inside dir) the manifest says which photos there are.
-func OpenArchive(dir, manifest string, gallery registry.Gallery) (*Archive, error) {
-	root, err := os.OpenRoot(dir)
+// named fills an entry's path by the name that an archive has, or says what is wrong with it. skip is true for what is no file of
+// anyone's making.
+func named(e *entry, name string) (skip bool) {
+	clean, err := cleanPath(name)
 	if err != nil {
-		return nil, fmt.Errorf("open the archive: %w", err)
+		e.path, e.bad = strings.Map(visible, toUTF8(name)), err.Error()
+		return false
 	}
-	return &Archive{root: root, manifest: manifest, gallery: gallery}, nil
+	e.path = clean
+	return ignored(clean)
 }
 
-// Close closes the folder.
-func (a *Archive) Close() error { return a.root.Close() }
-
-// Groups yields the archive's cases in the order of their names, or of the manifest. An error ends it.
-func (a *Archive) Groups() iter.Seq2[Group, error] {
-	if a.manifest != "" {
-		return a.manifestGroups
+// visible keeps a name that is shown from being more than text.
+func visible(c rune) rune {
+	if c < ' ' || c == 0x7f {
+		return '\uFFFD'
 	}
-	return a.folderGroups
+	return c
 }
 
-func (a *Archive) folderGroups(yield func(Group, error) bool) {
-	entries, err := fs.ReadDir(a.root.FS(), ".")
+// zipped is a ZIP archive.
+type zipped struct {
+	file *os.File
+	*zip.Reader
+}
+
+func openZip(f *os.File, size int64) (*zipped, error) {
+	n, err := zipEntries(f, size)
+	if err == nil && n > maxEntries {
+		return nil, errTooMany
+	}
+	r, err := zip.NewReader(f, size)
 	if err != nil {
-		yield(Group{}, fmt.Errorf("read the archive: %w", err))
-		return
+		return nil, fmt.Errorf("the ZIP archive is damaged or incomplete, and its directory, which is at its end, cannot be read (%w): get another copy of it", err)
 	}
-	var loose Group
-	for _, e := range entries {
-		name := e.Name()
-		if strings.HasPrefix(name, ".") {
+	return &zipped{f, r}, nil
+}
+
+// zipEntries is how many entries the end of a ZIP archive says it has (APPNOTE 4.3.14 and 4.3.16), before they are read.
+func zipEntries(f io.ReaderAt, size int64) (uint64, error) {
+	tail := make([]byte, min(size, 22+1<<16+20+56))
+	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil && err != io.EOF {
+		return 0, err
+	}
+	end := bytes.LastIndex(tail, []byte("PK\x05\x06"))
+	if end < 0 || len(tail)-end < 22 {
+		return 0, zip.ErrFormat
+	}
+	n := uint64(binary.LittleEndian.Uint16(tail[end+10:]))
+	if locator := end - 20; n == 0xffff && locator >= 0 && bytes.HasPrefix(tail[locator:], []byte("PK\x06\x07")) {
+		record := make([]byte, 56)
+		if _, err := f.ReadAt(record, int64(binary.LittleEndian.Uint64(tail[locator+8:]))); err != nil {
+			return 0, err
+		}
+		n = binary.LittleEndian.Uint64(record[32:])
+	}
+	return n, nil
+}
+
+func (z *zipped) Close() error           { return z.file.Close() }
+func (z *zipped) at() func(string) entry { return nil }
+
+func (z *zipped) each(ctx context.Context, do func(entry) error) error {
+	for _, f := range z.File {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if strings.HasSuffix(f.Name, "/") || f.Mode().IsDir() {
 			continue
 		}
-		if !e.IsDir() {
-			loose.Bad = append(loose.Bad, Outcome{Path: name, Result: Skipped, Reason: "not in a case's folder: put the photos of each case into a folder of their own"})
-			continue
+		if e, ok := z.entry(f); ok {
+			if err := do(e); err != nil {
+				return err
+			}
 		}
-		ref := strings.TrimSpace(name) // as the registry keeps it
-		g := Group{Case: registry.Case{Gallery: a.gallery, Ref: ref, Names: []string{strings.ReplaceAll(ref, "_", " ")}}}
-		err := fs.WalkDir(a.root.FS(), name, func(p string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				g.Bad = append(g.Bad, Outcome{Path: p, Case: name, Result: Skipped, Reason: "cannot be read: " + plain(err)})
-			case d.IsDir() || strings.HasPrefix(d.Name(), "."):
-			case !d.Type().IsRegular():
-				g.Bad = append(g.Bad, Outcome{Path: p, Case: name, Result: Skipped, Reason: "not a regular file (links are not followed)"})
-			default:
-				g.Files = append(g.Files, File{Path: p})
+	}
+	return nil
+}
+
+func (z *zipped) entry(f *zip.File) (e entry, ok bool) {
+	e = entry{size: int64(min(f.UncompressedSize64, 1<<62)), modified: f.Modified, open: f.Open}
+	if named(&e, f.Name) {
+		return e, false
+	}
+	switch {
+	case e.bad != "":
+	case f.Mode()&fs.ModeType != 0:
+		e.bad = notRegular
+	case f.Flags&1 != 0:
+		e.bad = errEncrypted
+	case e.size > freeBytes && f.UncompressedSize64/maxRatio > f.CompressedSize64:
+		e.bad = fmt.Sprintf("it would expand more than %d times, as no photo does", maxRatio)
+	case f.Method != zip.Store && f.Method != zip.Deflate:
+		e.bad = fmt.Sprintf("it is compressed by a method (%d) that is not known: make the archive with ordinary ZIP compression", f.Method)
+	}
+	return e, true
+}
+
+func (z *zipped) read(_ context.Context, name string) ([]byte, error) {
+	for _, f := range z.File {
+		if e, ok := z.entry(f); ok && e.path == name {
+			if e.bad != "" {
+				return nil, errors.New(e.bad)
+			}
+			return readSmall(e)
+		}
+	}
+	return nil, fs.ErrNotExist
+}
+
+// tarball is a TAR archive, perhaps compressed, which can only be read from one end to the other.
+type tarball struct {
+	file   *os.File
+	unpack func(io.Reader) (io.ReadCloser, error) // nil where it is not compressed
+}
+
+func (t *tarball) Close() error           { return t.file.Close() }
+func (t *tarball) at() func(string) entry { return nil }
+
+// expanding counts what goes in and comes out of a decompression.
+type expanding struct {
+	in  *counter
+	out io.Reader
+	n   int64
+}
+
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func (e *expanding) Read(p []byte) (int, error) {
+	n, err := e.out.Read(p)
+	e.n += int64(n)
+	if e.n > 64*freeBytes && e.n/maxRatio > e.in.n {
+		return 0, errBomb
+	}
+	return n, err
+}
+
+func (t *tarball) each(ctx context.Context, do func(entry) error) error {
+	in := &counter{r: io.NewSectionReader(t.file, 0, 1<<62)}
+	var stream io.Reader = io.NewSectionReader(t.file, 0, 1<<62) // in which what is not wanted is skipped without being read
+	if t.unpack != nil {
+		unpacked, err := t.unpack(in)
+		if err != nil {
+			return fmt.Errorf("%w (%w)", errDamaged, err)
+		}
+		defer unpacked.Close()
+		stream = &expanding{in: in, out: unpacked}
+	}
+	r := tar.NewReader(stream)
+	for n := 0; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h, err := r.Next()
+		switch {
+		case err == io.EOF:
+			// What follows holds the checksum of a compressed archive.
+			if _, err := io.Copy(io.Discard, io.LimitReader(stream, freeBytes)); err != nil && t.unpack != nil {
+				return broken(err)
 			}
 			return nil
-		})
-		if err != nil {
-			yield(Group{}, fmt.Errorf("read the archive: %w", err))
-			return
-		}
-		if !yield(g, nil) {
-			return
-		}
-	}
-	if len(loose.Bad) > 0 {
-		yield(loose, nil)
-	}
-}
-
-// columns a manifest may have; photo and case it must have.
-var columns = []string{"photo", "case", "gallery", "names", "sex", "born", "born_to", "region", "place", "on", "marks", "notes", "taken"}
-
-func (a *Archive) manifestGroups(yield func(Group, error) bool) {
-	f, err := a.root.Open(a.manifest)
-	if err != nil {
-		yield(Group{}, fmt.Errorf("open the manifest: %w", err))
-		return
-	}
-	defer f.Close()
-	r := csv.NewReader(stripBOM(f))
-	header, err := r.Read()
-	if err != nil {
-		yield(Group{}, fmt.Errorf("manifest %s: read the heading: %w", a.manifest, err))
-		return
-	}
-	at := map[string]int{}
-	for i, h := range header {
-		h = strings.ToLower(strings.TrimSpace(h))
-		if !slices.Contains(columns, h) {
-			yield(Group{}, fmt.Errorf("manifest %s: unknown column %q; the columns are %s", a.manifest, h, strings.Join(columns, ", ")))
-			return
-		}
-		at[h] = i
-	}
-	for _, must := range []string{"photo", "case"} {
-		if _, ok := at[must]; !ok {
-			yield(Group{}, fmt.Errorf("manifest %s: column %q is missing; the columns are %s", a.manifest, must, strings.Join(columns, ", ")))
-			return
-		}
-	}
-	var g Group
-	for {
-		row, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			yield(Group{}, fmt.Errorf("manifest %s: %w", a.manifest, err))
-			return
-		}
-		line, _ := r.FieldPos(0)
-		cell := func(column string) string {
-			if i, ok := at[column]; ok {
-				return strings.TrimSpace(row[i])
-			}
-			return ""
-		}
-		ref, photo := cell("case"), cell("photo")
-		bad := func(reason string) {
-			g.Bad = append(g.Bad, Outcome{Path: photo, Case: ref, Result: Skipped, Reason: fmt.Sprintf("line %d: %s", line, reason)})
-		}
-		gallery := a.gallery
-		if cell := strings.ToLower(cell("gallery")); cell != "" {
-			gallery = registry.Gallery(cell)
-		}
-		if ref != g.Case.Ref || gallery != g.Case.Gallery {
-			if len(g.Files)+len(g.Bad) > 0 && !yield(g, nil) {
-				return
-			}
-			g = Group{KeepEmpty: true}
-			if g.Case, err = manifestCase(cell, gallery); err != nil {
-				bad(err.Error())
-				g.Case = registry.Case{}
-				continue
-			}
-		}
-		taken, err := registry.ParseDate(cell("taken"))
-		switch {
-		case ref == "":
-			bad("the case column is empty")
-		case photo == "":
-			bad("the photo column is empty")
 		case err != nil:
-			bad("taken: " + err.Error())
-		default:
-			g.Files = append(g.Files, File{Path: path.Clean(strings.ReplaceAll(photo, `\`, "/")), Taken: taken, Line: line})
+			return broken(err)
+		case n == maxEntries:
+			return errTooMany
 		}
-	}
-	if len(g.Files)+len(g.Bad) > 0 {
-		yield(g, nil)
+		e := entry{size: h.Size, modified: h.ModTime, once: true, open: func() (io.ReadCloser, error) { return io.NopCloser(r), nil }}
+		if h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader || named(&e, h.Name) {
+			continue
+		}
+		if e.bad == "" && (h.Typeflag != tar.TypeReg || h.Linkname != "") {
+			e.bad = notRegular
+		}
+		if err := do(e); err != nil {
+			return err
+		}
 	}
 }
 
-func manifestCase(cell func(string) string, gallery registry.Gallery) (c registry.Case, err error) {
-	c = registry.Case{
-		Gallery: gallery, Ref: cell("case"), Sex: registry.Sex(strings.ToLower(cell("sex"))),
-		Region: cell("region"), Place: cell("place"), Marks: cell("marks"), Notes: cell("notes"),
+// broken is an error of reading a stream.
+func broken(err error) error {
+	if errors.Is(err, errBomb) {
+		return err
 	}
-	for name := range strings.SplitSeq(cell("names"), ";") {
-		if name = strings.TrimSpace(name); name != "" {
-			c.Names = append(c.Names, name)
-		}
-	}
-	for column, to := range map[string]*registry.Date{"born": &c.BornFrom, "born_to": &c.BornTo, "on": &c.On} {
-		if *to, err = registry.ParseDate(cell(column)); err != nil {
-			return c, fmt.Errorf("%s: %w", column, err)
-		}
-	}
-	if c.BornTo.IsZero() {
-		c.BornTo = c.BornFrom
-	}
-	return c, nil
+	return fmt.Errorf("%w (%w)", errDamaged, err)
 }
 
-// stripBOM drops the mark that spreadsheets put before UTF-8.
-func stripBOM(r io.Reader) io.Reader {
-	var first [3]byte
-	n, _ := io.ReadFull(r, first[:]) // a short or failing read shows again below
-	if n == 3 && first == [3]byte{0xEF, 0xBB, 0xBF} {
-		return r
+func (t *tarball) read(ctx context.Context, name string) (data []byte, err error) {
+	found := errors.New("found")
+	err = t.each(ctx, func(e entry) error {
+		if e.path != name || e.bad != "" {
+			return nil
+		}
+		if data, err = readSmall(e); err != nil {
+			return err
+		}
+		return found
+	})
+	switch {
+	case err == found:
+		return data, nil
+	case err == nil:
+		err = fs.ErrNotExist
 	}
-	return io.MultiReader(strings.NewReader(string(first[:n])), r)
+	return nil, err
 }

@@ -94,6 +94,23 @@ func (c Calibration) apply(raw float64, at Conditions) float64 {
 	return raw*max(slope, leastSlope) + offset
 }
 
+// bounds are the least and the largest slope, and the largest offset, for youth in a range and any gap.
+func (c Calibration) bounds(youth [2]float64) (slopes [2]float64, offset float64) {
+	slopes, offset = [2]float64{math.Inf(1), math.Inf(-1)}, math.Inf(-1)
+	for _, y := range youth {
+		for _, gap := range [2]float64{0, 1} {
+			var s, o float64
+			for k, t := range (Conditions{Youth: y, Gap: gap}).terms() {
+				s += c.Weights[k] * t
+				o += c.Weights[conditionCount+k] * t
+			}
+			s = max(s, leastSlope)
+			slopes, offset = [2]float64{min(slopes[0], s), max(slopes[1], s)}, max(offset, o)
+		}
+	}
+	return slopes, offset
+}
+
 // trial is a comparison of which the truth is known.
 type trial struct {
 	raw    float64

@@ -124,6 +124,36 @@ func (m *Metric) raw(a, b []float32) float64 {
 	return dot(a[:n], b[:n]) + lastScale*float64(a[n]+b[n]) + 2*m.fitted.Offset + m.constant
 }
 
+// Floor is what the inner product of a query with a and another template is at least where Compare of a and the other's evidence gives
+// least or more: whatever the other's ages are, and with room for the rounding of everything but that inner product.
+//
+// The log-LR is raw·slope + offset, and both are linear in ages that lie between 0 and 1: none has a larger offset than one of the
+// four corners, and none a larger or smaller slope. Of the raw score all but the inner product depends on a alone.
+func (m *Metric) Floor(a *Evidence, least float64) float64 {
+	slopes, offset := m.fitted.Calibration.bounds([2]float64{a.youth / 2, (a.youth + 1) / 2})
+	raw := least - offset
+	if raw > 0 {
+		raw /= slopes[1]
+	} else {
+		raw /= slopes[0]
+	}
+	own, room := m.own(a)
+	return raw - own - room - 1e-6*(math.Abs(raw)+(math.Abs(least)+math.Abs(offset))/slopes[0])
+}
+
+// Most is what the log-LR of Compare is at most where the inner product of a query with a and b's template is at most inner.
+func (m *Metric) Most(a, b *Evidence, inner float64) float64 {
+	own, room := m.own(a)
+	most := m.fitted.Calibration.apply(inner+own+room, conditions(a, b))
+	return most + 1e-6*math.Abs(most)
+}
+
+// own is what of a raw score is not the inner product, and room for the rounding of it.
+func (m *Metric) own(a *Evidence) (own, room float64) {
+	last := lastScale * float64(a.Template[len(m.between)])
+	return last + 2*m.fitted.Offset + m.constant, 1e-6 * (math.Abs(last) + 2*math.Abs(m.fitted.Offset) + math.Abs(m.constant))
+}
+
 // Pair is two faces, by their places in what Evidence was given.
 type Pair struct {
 	A, B int

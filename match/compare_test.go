@@ -192,3 +192,57 @@ func BenchmarkProjectAndRank1000(b *testing.B) {
 		}
 	}
 }
+
+// TestFloorHolds is the claim that a cross-match compares no pair too few: whatever two cases compare to, the query's inner product with the other
+// is at or over the floor for that much.
+func TestFloorHolds(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	for range 200 {
+		between := make([]float32, 1+r.IntN(40))
+		for i := range between {
+			between[i] = float32(math.Exp(4*r.NormFloat64() - 1))
+		}
+		m := synthetic(t, between)
+		m.fitted.Offset = 50 * r.NormFloat64()
+		for k := range m.fitted.Calibration.Weights {
+			m.fitted.Calibration.Weights[k] = r.NormFloat64() * []float64{0.2, 3}[k/conditionCount]
+		}
+		cases := make([]*Evidence, 30)
+		for i := range cases {
+			faces := make([]Face, 1+r.IntN(4))
+			for j := range faces {
+				faces[j] = randomFace(t, m, r)
+				if i > 0 && r.IntN(3) == 0 {
+					faces[j].Template = cases[i-1].faces[0].Template
+				}
+				if r.IntN(4) == 0 {
+					faces[j].Age.Years = 0
+				}
+			}
+			cases[i] = m.Evidence(faces)
+		}
+		for _, a := range cases {
+			query := m.Query(a.Template)
+			for _, b := range cases {
+				var inner, size float64
+				for d := range query {
+					inner += float64(query[d]) * float64(b.Template[d])
+					size += math.Abs(float64(query[d]) * float64(b.Template[d]))
+				}
+				c := m.Compare(a, b)
+				// What rounding does to the inner product itself is not Floor's to know.
+				if floor, rounding := m.Floor(a, c.LogLR), size*float64(2*m.Dim())*0x1p-24; inner+rounding < floor {
+					t.Fatalf("a pair of log-LR %g has the inner product %g, below its floor %g", c.LogLR, inner, floor)
+				}
+				if most := m.Most(a, b, inner+size*float64(2*m.Dim())*0x1p-24); most < c.LogLR {
+					t.Fatalf("a pair of log-LR %g is said to have at most %g", c.LogLR, most)
+				} else if room := 1e-4 * (1 + size + math.Abs(c.LogLR)); most > c.LogLR+room*10 {
+					t.Fatalf("a pair of log-LR %g is said to have up to %g", c.LogLR, most)
+				}
+				if back := m.Compare(b, a); back != c {
+					t.Fatalf("%+v from one side, %+v from the other", c, back)
+				}
+			}
+		}
+	}
+}

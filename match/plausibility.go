@@ -53,33 +53,35 @@ const (
 	wrongBirthSD = 4    // years, by which those are off
 	rightBirthSD = 0.4  // years, by which the others are
 	wrongOrder   = 0.02 // of pairs in which a date contradicts all others
+	// agreeSex is how often the records of one child agree on the sex.
+	agreeSex = (1-wrongSex)*(1-wrongSex) + wrongSex*wrongSex
 	// birthSpan is how many years the births of a registry's children are spread over.
 	birthSpan = 30
 	// Bounds on what dates of birth can say.
 	leastBirth, mostBirth = 0.005, 20
 )
 
-// Compare weighs what two records say about being of one child. What is unknown says nothing.
+// MostPlausible is more than Compare gives any two records.
+func MostPlausible() float64 { return math.Log(agreeSex/0.5) + math.Log(mostBirth) + 1e-9 }
+
+// Compare weighs what two records say about being of one child. What is unknown says nothing. A missing and a found child's say the
+// same from either side, to the last bit.
 func (r Record) Compare(o Record) Plausibility {
-	var p Plausibility
+	s := r.say(o)
+	p := Plausibility{LogLR: s.logLR()}
 	add := func(fact, finding string, years int, ratio float64, text string) {
-		f := Factor{fact, finding, years, math.Log(ratio), text}
-		p.Factors = append(p.Factors, f)
-		p.LogLR += f.LogLR
+		p.Factors = append(p.Factors, Factor{fact, finding, years, math.Log(ratio), text})
 	}
-	if r.Sex != "" && o.Sex != "" {
-		agree := (1-wrongSex)*(1-wrongSex) + wrongSex*wrongSex
-		if r.Sex == o.Sex {
-			add("sex", r.Sex, 0, agree/0.5, "Both are recorded as "+r.Sex+".")
-		} else {
-			add("sex", "differ", 0, (1-agree)/0.5, "One is recorded as female, the other as male.")
-		}
+	switch {
+	case s.sex > 1:
+		add("sex", r.Sex, 0, s.sex, "Both are recorded as "+r.Sex+".")
+	case s.sex > 0:
+		add("sex", "differ", 0, s.sex, "One is recorded as female, the other as male.")
 	}
-	if a, b := r.birth(), o.birth(); a.known && b.known {
-		ratio := min(max(birthSpan*density(a, b), leastBirth), mostBirth)
-		off := math.Abs(a.year - b.year)
+	if s.birth > 0 {
+		off := math.Abs(s.a.year - s.b.year)
 		by, how := "Their dates of birth", ""
-		if !a.recorded || !b.recorded {
+		if !s.a.recorded || !s.b.recorded {
 			by, how = "Dates of birth, in part estimated from how old the child looks,", "_by_looks"
 		}
 		text, finding, years := by+" agree.", "agree"+how, 0
@@ -90,12 +92,50 @@ func (r Record) Compare(o Record) Plausibility {
 				text = by + " are about a year apart."
 			}
 		}
-		add("birth", finding, years, ratio, text)
+		add("birth", finding, years, s.birth, text)
 	}
-	if finding, text := impossible(r, o); finding != "" {
-		add("order", finding, 0, wrongOrder, text)
+	if s.order > 0 {
+		add("order", s.finding, 0, s.order, s.text)
 	}
 	return p
+}
+
+// LogLR is the log-LR that Compare gives, without the words.
+func (r Record) LogLR(o Record) float64 { return r.say(o).logLR() }
+
+// saying is what each fact says, as a likelihood ratio; 0 where it says nothing.
+type saying struct {
+	sex, birth, order float64
+	a, b              birth
+	finding, text     string // of the order
+}
+
+func (r Record) say(o Record) (s saying) {
+	if o.Missing && !r.Missing {
+		r, o = o, r
+	}
+	if r.Sex != "" && o.Sex != "" {
+		s.sex = agreeSex / 0.5
+		if r.Sex != o.Sex {
+			s.sex = (1 - agreeSex) / 0.5
+		}
+	}
+	if s.a, s.b = r.birth(), o.birth(); s.a.known && s.b.known {
+		s.birth = min(max(birthSpan*density(s.a, s.b), leastBirth), mostBirth)
+	}
+	if s.finding, s.text = impossible(r, o); s.finding != "" {
+		s.order = wrongOrder
+	}
+	return s
+}
+
+func (s saying) logLR() (sum float64) {
+	for _, ratio := range [...]float64{s.sex, s.birth, s.order} {
+		if ratio > 0 {
+			sum += math.Log(ratio)
+		}
+	}
+	return sum
 }
 
 // birth is a date of birth as far as it is known.
@@ -129,16 +169,18 @@ func (r Record) birth() birth {
 // density is how likely the difference of two dates of birth is if both are of one child, per year.
 func density(a, b birth) float64 {
 	type part struct{ share, sd float64 }
-	parts := func(x birth) []part {
+	parts := func(x birth) (out [2]part, n int) {
 		if !x.recorded {
-			return []part{{1, x.sd}}
+			return [2]part{{1, x.sd}}, 1
 		}
-		return []part{{1 - wrongBirth, math.Hypot(x.sd, rightBirthSD)}, {wrongBirth, math.Hypot(x.sd, wrongBirthSD)}}
+		return [2]part{{1 - wrongBirth, math.Hypot(x.sd, rightBirthSD)}, {wrongBirth, math.Hypot(x.sd, wrongBirthSD)}}, 2
 	}
+	ofA, n := parts(a)
+	ofB, m := parts(b)
 	var sum float64
 	off := a.year - b.year
-	for _, p := range parts(a) {
-		for _, q := range parts(b) {
+	for _, p := range ofA[:n] {
+		for _, q := range ofB[:m] {
 			v := p.sd*p.sd + q.sd*q.sd
 			sum += p.share * q.share * math.Exp(-off*off/(2*v)) / math.Sqrt(2*math.Pi*v)
 		}

@@ -2,6 +2,7 @@ package match
 
 import (
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -106,5 +107,44 @@ func TestAgeModel(t *testing.T) {
 	}
 	if got := fitAgeModel(samples[:100]); len(got.Looks) != 0 {
 		t.Errorf("a hundred faces made a model: %+v", got)
+	}
+}
+
+// TestPlausibilityFromEitherSide expects the same of two records from either side, to the last bit, and never more than MostPlausible.
+func TestPlausibilityFromEitherSide(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	span := func() Span {
+		if r.IntN(3) == 0 {
+			return Span{}
+		}
+		from := 1990 + 20*r.Float64()
+		return Span{from, from + 3*r.Float64()}
+	}
+	draw := func(missing bool) Record {
+		out := Record{Sex: []string{"female", "male", ""}[r.IntN(3)], Born: span(), Missing: missing, Event: span()}
+		for range r.IntN(3) {
+			out.Sights = append(out.Sights, Sight{Taken: span(), Looks: Age{Years: 10 * r.Float64(), SD: r.Float64(), Known: true}})
+		}
+		return out
+	}
+	for range 100_000 {
+		a, b := draw(true), draw(false)
+		p, q := a.Compare(b), b.Compare(a)
+		if p.LogLR != q.LogLR {
+			t.Fatalf("%+v and %+v: %v from one side, %v from the other", a, b, p.LogLR, q.LogLR)
+		}
+		var sum float64
+		for _, f := range p.Factors {
+			sum += f.LogLR
+		}
+		if sum != p.LogLR || a.LogLR(b) != p.LogLR {
+			t.Fatalf("%+v and %+v: %v, and without the words %v", a, b, p, a.LogLR(b))
+		}
+		if p.LogLR > MostPlausible() {
+			t.Fatalf("%+v and %+v: %v is more than there is", a, b, p.LogLR)
+		}
+	}
+	if most := (Record{Sex: "male", Born: Span{2000, 2000.01}, Missing: true}).Compare(Record{Sex: "male", Born: Span{2000, 2000.01}}).LogLR; most < MostPlausible()-0.5 {
+		t.Errorf("the best there is says %v, far below %v", most, MostPlausible())
 	}
 }

@@ -194,6 +194,7 @@ func TestQueue(t *testing.T) {
 	if _, ok, err := r.ClaimPhoto(t.Context()); ok || err != nil {
 		t.Fatal(ok, err)
 	}
+	takeOver(t, r, "ms.set")
 	var ids []PhotoID
 	for i := range 3 {
 		ids = append(ids, mustAdd(t, r, c.ID, []byte{byte(i)}).ID)
@@ -224,10 +225,8 @@ func TestQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	state(ids[0], Queued, "")
-	claim("", 0) // it was tried before and ids[1] is under way
-	save(t, r, ids[1], "set", NewAnalysis{})
 	claim(ids[0], 2)
-	claim("", 0) // nothing beside it
+	save(t, r, ids[1], "ms.set", NewAnalysis{})
 	if err := r.FailAnalysis(t.Context(), ids[0], "out of memory", false); err != nil {
 		t.Fatal(err)
 	}
@@ -247,14 +246,12 @@ func TestQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	claim("", 0)
-	save(t, r, ids[2], "set", NewAnalysis{Faces: []NewFace{face(0, 1)}})
+	save(t, r, ids[2], "ms.set", NewAnalysis{Faces: []NewFace{face(0, 1)}})
 
-	for set, want := range map[string]int{"set": 0, "other": 2} {
-		if n, err := r.RequeueOther(t.Context(), set); err != nil || n != want {
-			t.Error(set, n, err)
-		}
+	if n, err := r.QueueMissing(t.Context()); err != nil || n != 0 {
+		t.Error(n, err)
 	}
-	if refs, err := r.References(t.Context(), c.ID, "set"); err != nil || len(refs) != 1 {
+	if refs, err := r.References(t.Context(), c.ID, "ms.set"); err != nil || len(refs) != 1 {
 		t.Error("a queued photo lost its references", refs, err)
 	}
 	for _, err := range []error{
@@ -298,64 +295,32 @@ func die(t testing.TB, r *Registry) {
 	r.lock = nil
 }
 
-// TestCrashingPhoto lets one of three photos end the process whenever it is looked at: it alone is set aside.
-func TestCrashingPhoto(t *testing.T) {
+// TestClaimedAtTheEnd lets process after process end while it holds a photo: the photo waits for the next, with all its tries.
+func TestClaimedAtTheEnd(t *testing.T) {
 	dir := t.TempDir()
-	r, err := Open(t.Context(), dir, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	watcher := open(t, dir, Options{}) // another process, which lives on
-	c := newCase(t, r, Missing)
-	var ids []PhotoID
-	for i := range 3 {
-		ids = append(ids, mustAdd(t, r, c.ID, []byte{byte(i)}).ID)
-	}
-	bad := ids[1]
-	crashes := 0
-	for round := 0; ; round++ {
-		if round > 20 {
-			t.Fatal("the queue never empties")
-		}
-		var held []PhotoID
-		for range 2 { // two workers
-			p, ok, err := r.ClaimPhoto(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if ok {
-				held = append(held, p.ID)
-			}
-		}
-		if slices.Contains(held, bad) {
-			crashes++
-			die(t, r)
-			if r, err = Open(t.Context(), dir, Options{}); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		for _, id := range held {
-			save(t, r, id, "set", NewAnalysis{})
-		}
-		if n, err := r.QueueDepth(t.Context()); err != nil {
+	keep := open(t, dir, Options{}) // another process, which lives on
+	id := mustAdd(t, keep, newCase(t, keep, Missing).ID, []byte{1}).ID
+	for range 2 * MaxTries {
+		r, err := Open(t.Context(), dir, Options{})
+		if err != nil {
 			t.Fatal(err)
-		} else if n == 0 {
-			break
+		}
+		if p, ok, err := r.ClaimPhoto(t.Context()); err != nil || !ok || p.Tries != 1 {
+			t.Fatalf("%+v %v %v", p, ok, err)
+		}
+		die(t, r)
+	}
+	for n := range MaxTries {
+		p, ok, err := keep.ClaimPhoto(t.Context())
+		if err != nil || !ok || p.Tries != n+1 {
+			t.Fatalf("%+v %v %v", p, ok, err)
+		}
+		if err := keep.FailAnalysis(t.Context(), id, "it would not", false); err != nil {
+			t.Fatal(err)
 		}
 	}
-	defer r.Close()
-	if crashes != MaxTries {
-		t.Error(crashes, "crashes")
-	}
-	for _, id := range ids {
-		want := Analysed
-		if id == bad {
-			want = SetAside
-		}
-		if p, err := watcher.Photo(t.Context(), id); err != nil || p.State != want || (p.Reason != "") != (id == bad) {
-			t.Errorf("%+v %v", p, err)
-		}
+	if p, err := keep.Photo(t.Context(), id); err != nil || p.State != SetAside || p.Reason != "it would not" {
+		t.Errorf("%+v %v", p, err)
 	}
 }
 
@@ -375,7 +340,7 @@ func TestClaimFromDeadProcess(t *testing.T) {
 		t.Fatal("a live process was robbed", err)
 	}
 	die(t, other)
-	if p, ok, err := r.ClaimPhoto(t.Context()); !ok || err != nil || p.ID != id || p.Tries != 2 {
+	if p, ok, err := r.ClaimPhoto(t.Context()); !ok || err != nil || p.ID != id || p.Tries != 1 {
 		t.Fatal(p, ok, err)
 	}
 	// Its folder stays until a process is alone, and then goes.

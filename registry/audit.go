@@ -90,6 +90,7 @@ func (r *Registry) audit(ctx context.Context, tx *sql.Tx, notes ...Note) error {
 			return err
 		}
 	}
+	leaveMark(ctx, mark{n, r.now(), hash})
 	// The head stands apart from the rows, so that cutting rows off the end shows.
 	head := hex.EncodeToString(hash)
 	_, err = tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES ('audit_head', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

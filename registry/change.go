@@ -14,17 +14,6 @@ func noteChange(ctx context.Context, tx *sql.Tx, id CaseID, deleted bool) error 
 	return err
 }
 
-// noteChanges is noteChange of cases that each changed, none named twice, in one statement.
-func noteChanges(ctx context.Context, tx *sql.Tx, ids []CaseID) error {
-	if len(ids) == 0 { // an empty list would be the JSON null, which is one value
-		return nil
-	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO case_changes (case_id, seq, deleted)
-		SELECT value, (SELECT coalesce(max(seq), 0) FROM case_changes) + 1 + key, 0 FROM json_each(?) WHERE true
-		ON CONFLICT (case_id) DO UPDATE SET seq = excluded.seq, deleted = excluded.deleted`, jsonText(ids))
-	return err
-}
-
 // Changes returns the last change of each case that changed after since, oldest first, at most limit of them. Changes of
 // facts, subject faces, dates and analyses count, and deletions; a photo that is merely stored does not, as it has no
 // faces yet. Following from 0 sees every case.
@@ -53,10 +42,13 @@ func (r *Registry) LastSeq(ctx context.Context) (seq int64, err error) {
 	return seq, wrap(err, "read the last change")
 }
 
-// joinReferences joins photos p to the templates t of their searchable subject faces f under one model set.
-const joinReferences = `JOIN faces f ON f.id = p.subject AND f.searchable JOIN templates t ON t.face_id = f.id AND t.model_set = ?`
+// joinReferences joins photos p to the templates t of their searchable subject faces f under one model set, which it takes twice. The
+// subject is a person's choice, and otherwise the photo's only face under that set.
+const joinReferences = `LEFT JOIN photo_sets s ON s.generation = (SELECT n FROM generations WHERE id = ?) AND s.photo = p.n
+	JOIN faces f ON f.id = CASE WHEN s.photo IS NULL OR p.subject_by = 'person' THEN p.subject ELSE s.subject END
+	JOIN templates t ON t.face_id = f.id AND t.model_set = ? AND t.searchable`
 
-const referenceColumns = "p.id, p.taken, p.taken_by, f.id, f.age_years, f.age_sd, f.quality, t.sealed"
+const referenceColumns = "p.id, p.taken, p.taken_by, f.id, t.age_years, t.age_sd, t.quality, t.sealed"
 
 // scanReference reads referenceColumns, and more columns behind them. A template that is damaged is nil, so that it does
 // not stand in the way of the others.
@@ -78,7 +70,7 @@ func (r *Registry) scanReference(rows *sql.Rows, set string, more ...any) (Refer
 // References returns the templates of a case under a model set: those of the subject faces that are good enough to be
 // found with. None when there is no such case.
 func (r *Registry) References(ctx context.Context, id CaseID, set string) ([]Reference, error) {
-	rows, err := r.readers.QueryContext(ctx, "SELECT "+referenceColumns+" FROM photos p "+joinReferences+" WHERE p.case_id = ? ORDER BY p.n", set, id)
+	rows, err := r.readers.QueryContext(ctx, "SELECT "+referenceColumns+" FROM photos p "+joinReferences+" WHERE p.case_id = ? ORDER BY p.n", set, set, id)
 	if err != nil {
 		return nil, wrap(err, "references of case %s", id)
 	}
@@ -104,7 +96,7 @@ func (r *Registry) EachReference(ctx context.Context, set string, fn func(c Case
 		}
 		// Two cursors side by side, in the same order: a case's facts are then read once and not with each template.
 		refs, err := tx.QueryContext(ctx, "SELECT "+referenceColumns+`, c.n FROM cases c CROSS JOIN photos p ON p.case_id = c.id `+
-			joinReferences+` ORDER BY c.n, p.n`, set)
+			joinReferences+` ORDER BY c.n, p.n`, set, set)
 		if err != nil {
 			return err
 		}

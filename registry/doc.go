@@ -16,6 +16,8 @@
 //	tmp/<owner>/     uploads under way, encrypted too
 //	operator.key     the key that opens all others; keep a copy elsewhere, and better keep the original elsewhere as well
 //	open.lock        taken while a process opens the registry
+//	registry.mark    the last entry of the audit that was committed, to notice a database that lost some
+//	lost/            files that were in photos/ and belong to nothing there is, set aside by Open or Repair
 //
 // Folders made here are 0700 and files 0600.
 //
@@ -24,7 +26,8 @@
 // When a method that changes something returns without an error, the change survives a crash and a power cut: every
 // transaction is synced, and a photo's file and its name are synced before its row is written. When it returns an error,
 // nothing has changed. A process killed at any moment leaves each photo whole or absent; what it left in tmp/ and
-// photos/ is swept at the next Open, and the photos it was analysing go back into the queue.
+// photos/ is swept at the next Open, and the photos it was analysing go back into the queue. A database that has lost
+// acknowledged transactions (its log cut short, an older copy put back) is noticed by its mark, and then nothing is swept.
 //
 // # What is secret
 //

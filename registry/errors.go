@@ -32,12 +32,14 @@ func wrap(err error, format string, args ...any) error {
 
 func classify(err error) error {
 	switch {
-	case errors.Is(err, ErrFull), errors.Is(err, ErrCorrupt):
+	case errors.Is(err, ErrFull), errors.Is(err, ErrCorrupt), errors.Is(err, ErrDisk):
 		return err
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: free some space and try again: %w", ErrFull, err)
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EIO):
+		return fmt.Errorf("%w: see to the disk (the system's log says what it has): %w", ErrDisk, err)
 	}
 	var db *sqlite.Error
 	if !errors.As(err, &db) {
@@ -50,7 +52,9 @@ func classify(err error) error {
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%w: free some space and try again: %w", ErrFull, err)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return fmt.Errorf("%w: restore registry.db from a backup: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: registry.db is damaged; put it back with homeward restore: %w", ErrCorrupt, err)
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR:
+		return fmt.Errorf("%w: see to the disk (the system's log says what it has): %w", ErrDisk, err)
 	case sqlite3.SQLITE_BUSY:
 		return fmt.Errorf("another process kept the registry busy; try again: %w", err)
 	}

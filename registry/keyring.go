@@ -164,6 +164,26 @@ func (k *keyring) openVector(kind string, face FaceID, under string, sealed []by
 	return bytesFloats(raw), nil
 }
 
+// sealLook seals how a photo looks; nothing where that is unknown.
+func (k *keyring) sealLook(photo PhotoID, look uint64) ([]byte, error) {
+	if look == 0 {
+		return []byte{}, nil
+	}
+	sealed, err := k.biometrics.Encrypt(binary.LittleEndian.AppendUint64(nil, look), lookContext(photo))
+	return sealed, wrap(err, "seal the look of photo %s", photo)
+}
+
+// openLook is the look that sealLook sealed; 0 where it is unknown or damaged.
+func (k *keyring) openLook(photo PhotoID, sealed []byte) uint64 {
+	raw, err := k.biometrics.Decrypt(sealed, lookContext(photo))
+	if err != nil || len(raw) != 8 {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(raw)
+}
+
+func lookContext(photo PhotoID) []byte { return []byte("look\x00" + photo) }
+
 func vectorContext(kind string, face FaceID, under string) []byte {
 	return fmt.Appendf(nil, "%s\x00%s\x00%s", kind, face, under)
 }

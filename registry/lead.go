@@ -135,52 +135,118 @@ type NewLead struct {
 // is never reopened. Pairs of which a case is gone, closed or in the wrong gallery are left out. It returns the leads that
 // are new or opened again.
 func (r *Registry) SaveLeads(ctx context.Context, compared CaseID, seq int64, found, weaker []NewLead) (opened []Lead, err error) {
-	err = r.change(ctx, "save the leads of case "+string(compared), func(ctx context.Context, tx *sql.Tx) error {
-		for i, n := range append(found[:len(found):len(found)], weaker...) {
-			l, news, err := r.saveLead(ctx, tx, compared, n, i < len(found))
-			if err != nil {
+	opened, _, err = r.saveCompared(ctx, "save the leads of case "+string(compared), seq, math.MaxInt64, []Compared{{compared, found, weaker}})
+	return opened, err
+}
+
+// Compared is a case that was compared with the whole other gallery, and what came of it, as SaveLeads takes it.
+type Compared struct {
+	Case          CaseID
+	Found, Weaker []NewLead
+}
+
+// SaveCompared is SaveLeads of many cases in one transaction, all compared as the registry was at its change asOf. A pair of which a case
+// has changed since is left out: that change is due for comparison by itself, or was compared already. changed counts the leads,
+// new ones included, of which anything is now different.
+func (r *Registry) SaveCompared(ctx context.Context, asOf int64, all []Compared) (opened []Lead, changed int, err error) {
+	return r.saveCompared(ctx, "save the leads of a cross-match", asOf, asOf, all)
+}
+
+// saveCompared strikes the cases off what is due as of the change due, and leaves out pairs of which a case has changed since another.
+func (r *Registry) saveCompared(ctx context.Context, what string, due, since int64, all []Compared) (opened []Lead, changed int, err error) {
+	err = r.change(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
+		moved, err := casesChanged(ctx, tx, since)
+		if err != nil {
+			return err
+		}
+		strike, err := tx.PrepareContext(ctx, doneStanding)
+		if err != nil {
+			return err
+		}
+		defer strike.Close()
+		for _, c := range all {
+			for i, n := range slices.Concat(c.Found, c.Weaker) {
+				if moved[n.Missing] || moved[n.Found] {
+					continue
+				}
+				l, became, err := r.saveLead(ctx, tx, c.Case, n, i < len(c.Found))
+				if err != nil {
+					return err
+				}
+				if became != leadSame {
+					changed++
+				}
+				if became == leadNews {
+					opened = append(opened, l)
+				}
+			}
+			if _, err := strike.ExecContext(ctx, c.Case, due); err != nil {
 				return err
 			}
-			if news {
-				opened = append(opened, l)
-			}
 		}
-		_, err := tx.ExecContext(ctx, doneStanding, compared, seq)
-		return err
+		return nil
 	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return opened, changed, nil
+}
+
+// casesChanged are the cases that changed after a change.
+func casesChanged(ctx context.Context, tx *sql.Tx, since int64) (map[CaseID]bool, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT case_id FROM case_changes WHERE seq > ?", since)
 	if err != nil {
 		return nil, err
 	}
-	return opened, nil
+	defer rows.Close()
+	out := make(map[CaseID]bool)
+	for rows.Next() {
+		var id CaseID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		out[id] = true
+	}
+	return out, rows.Err()
 }
 
-// saveLead stores one pair; over says that it is at or over the threshold. news says that the lead is new or opened again.
-func (r *Registry) saveLead(ctx context.Context, tx *sql.Tx, compared CaseID, n NewLead, over bool) (l Lead, news bool, err error) {
+// became says what saving did to a lead.
+type became int
+
+const (
+	leadSame     became = iota // nothing, or there is none
+	leadStronger               // or weaker
+	leadNews                   // it is new, or open again
+)
+
+// saveLead stores one pair; over says that it is at or over the threshold.
+func (r *Registry) saveLead(ctx context.Context, tx *sql.Tx, compared CaseID, n NewLead, over bool) (l Lead, did became, err error) {
 	if math.IsNaN(n.Score) || math.IsNaN(n.Faces) || math.IsNaN(n.Records) {
-		return Lead{}, false, &FieldError{"score", fmt.Sprintf("of %s and %s is not a number", n.Missing, n.Found)}
+		return Lead{}, leadSame, &FieldError{"score", fmt.Sprintf("of %s and %s is not a number", n.Missing, n.Found)}
 	}
 	open, err := pairOpen(ctx, tx, n.Missing, n.Found)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) || err == nil && !open {
-		return Lead{}, false, nil
+		return Lead{}, leadSame, nil
 	}
 	if err != nil {
-		return Lead{}, false, err
+		return Lead{}, leadSame, err
 	}
 	l, err = leadOfPair(ctx, tx, n.Missing, n.Found)
 	if errors.Is(err, sql.ErrNoRows) {
 		if !over {
-			return Lead{}, false, nil
+			return Lead{}, leadSame, nil
 		}
 		l, err = r.insertLead(ctx, tx, compared, Lead{Missing: n.Missing, Found: n.Found, Source: FromStanding, Strength: n.Strength})
-		return l, true, err
+		return l, leadNews, err
 	}
 	if err != nil {
-		return Lead{}, false, err
+		return Lead{}, leadSame, err
 	}
-	news = over && (l.State == LeadNoCandidate || l.State == LeadInconclusive) && n.Score >= l.JudgedScore+Rise
+	news := over && (l.State == LeadNoCandidate || l.State == LeadInconclusive) && n.Score >= l.JudgedScore+Rise
 	if l.Strength == n.Strength && !news {
-		return l, false, nil
+		return l, leadSame, nil
 	}
+	did = leadStronger
 	at := r.now()
 	before := l.Score
 	l.Strength = n.Strength
@@ -188,17 +254,18 @@ func (r *Registry) saveLead(ctx context.Context, tx *sql.Tx, compared CaseID, n 
 		l.UpdatedAt = at
 	}
 	if news {
+		did = leadNews
 		l.State, l.Reopened, l.UpdatedAt, l.Verdicts = LeadOpen, at, at, 0
 		l.Round++
 		if err := r.audit(ctx, tx, Note{Action: "lead.reopened", Case: compared, Subject: string(l.ID),
 			Detail: map[string]string{"from": scoreText(l.JudgedScore), "to": scoreText(l.Score)}}); err != nil {
-			return Lead{}, false, err
+			return Lead{}, leadSame, err
 		}
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE leads SET score = ?, faces = ?, records = ?, missing_face = ?, found_face = ?, model_set = ?,
 		state = ?, round = ?, reopened = ?, updated_at = ? WHERE id = ?`, l.Score, l.Faces, l.Records, l.MissingFace, l.FoundFace, l.ModelSet,
 		l.State, l.Round, millis(l.Reopened), millis(l.UpdatedAt), l.ID)
-	return l, news, err
+	return l, did, err
 }
 
 // insertLead stores a new lead; of is the case in whose history it stands.
@@ -265,6 +332,58 @@ func (r *Registry) SkipStandingAll(ctx context.Context, done []Change) error {
 		}
 		return nil
 	})
+}
+
+// OpenCase is an open case as a cross-match goes through a gallery: N counts cases in the order in which they came.
+type OpenCase struct {
+	N  int64
+	ID CaseID
+}
+
+// OpenCases lists the open cases of a gallery in the order in which they came, without what they hold.
+func (r *Registry) OpenCases(ctx context.Context, g Gallery) ([]OpenCase, error) {
+	rows, err := r.readers.QueryContext(ctx, "SELECT n, id FROM cases WHERE gallery = ? AND status = 'open' ORDER BY n", g)
+	if err != nil {
+		return nil, wrap(err, "list the open %s cases", g)
+	}
+	defer rows.Close()
+	var out []OpenCase
+	for rows.Next() {
+		var c OpenCase
+		if err := rows.Scan(&c.N, &c.ID); err != nil {
+			return nil, wrap(err, "list the open %s cases", g)
+		}
+		out = append(out, c)
+	}
+	return out, wrap(rows.Err(), "list the open %s cases", g)
+}
+
+// LeadPair is the two cases of a lead.
+type LeadPair struct{ Missing, Found CaseID }
+
+// LeadPairs are the pairs of all leads of these cases of a gallery whose two cases are open.
+func (r *Registry) LeadPairs(ctx context.Context, g Gallery, ids []CaseID) ([]LeadPair, error) {
+	const what = "list the leads of cases"
+	if len(ids) == 0 { // an empty list would be the JSON null, which is one value
+		return nil, nil
+	}
+	side := map[Gallery]string{Missing: "missing_case", Found: "found_case"}[g]
+	rows, err := r.readers.QueryContext(ctx, "SELECT l.missing_case, l.found_case FROM json_each(?) i CROSS JOIN leads l ON l."+side+` = i.value
+		CROSS JOIN cases m ON m.id = l.missing_case CROSS JOIN cases f ON f.id = l.found_case
+		WHERE m.status = 'open' AND f.status = 'open' ORDER BY l.n`, jsonText(ids))
+	if err != nil {
+		return nil, wrap(err, what)
+	}
+	defer rows.Close()
+	var out []LeadPair
+	for rows.Next() {
+		var p LeadPair
+		if err := rows.Scan(&p.Missing, &p.Found); err != nil {
+			return nil, wrap(err, what)
+		}
+		out = append(out, p)
+	}
+	return out, wrap(rows.Err(), what)
 }
 
 // OpenLead opens a lead by hand: a family's "this may be my child" or an officer's. One that is there keeps its state and

@@ -705,3 +705,89 @@ func BenchmarkLeads(b *testing.B) {
 		}
 	})
 }
+
+// TestSaveCompared saves many cases at once: pairs of which a case changed since are left out, and stay due.
+func TestSaveCompared(t *testing.T) {
+	ctx := t.Context()
+	r := open(t, t.TempDir(), Options{})
+	var missing, found [4]Case
+	for i := range missing {
+		missing[i], found[i] = newCase(t, r, Missing), newCase(t, r, Found)
+	}
+	known := saveOne(t, r, pair(missing[3], found[3], 2))
+	same := saveOne(t, r, pair(missing[3], found[2], 2))
+	asOf, err := r.LastSeq(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []Case{missing[1], found[2]} {
+		c.Notes = "changed"
+		if _, err := r.UpdateCase(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opened, changed, err := r.SaveCompared(ctx, asOf, []Compared{
+		{Case: missing[0].ID, Found: []NewLead{pair(missing[0], found[0], 4), pair(missing[0], found[1], 5), pair(missing[0], found[2], 6)}},
+		{Case: missing[1].ID, Found: []NewLead{pair(missing[1], found[0], 4)}},
+		{Case: missing[2].ID},
+		{Case: missing[3].ID, Weaker: []NewLead{pair(missing[3], found[3], 1), pair(missing[3], found[2], 1), pair(missing[3], found[1], 1)}},
+	})
+	if err != nil || len(opened) != 2 || opened[0].Found != found[0].ID || opened[1].Found != found[1].ID || changed != 3 {
+		t.Errorf("%+v, %d changed, %v", opened, changed, err)
+	}
+	if l := readLead(t, r, known.ID); l.Score != 1 || l.State != LeadOpen {
+		t.Errorf("a weaker one: %+v", l)
+	}
+	if l := readLead(t, r, same.ID); l.Score != 2 {
+		t.Errorf("one of which a case changed: %+v", l)
+	}
+	for _, p := range [][2]Case{{missing[0], found[2]}, {missing[1], found[0]}, {missing[3], found[1]}} {
+		if l, err := r.LeadOf(ctx, p[0].ID, p[1].ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%+v, %v", l, err)
+		}
+	}
+	due, err := r.DueCases(ctx, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []CaseID
+	for _, ch := range due {
+		left = append(left, ch.Case)
+	}
+	if want := []CaseID{found[0].ID, found[1].ID, found[3].ID, missing[1].ID, found[2].ID}; !slices.Equal(left, want) {
+		t.Errorf("due: %v, want %v", left, want)
+	}
+	// All or nothing.
+	bad := pair(missing[2], found[1], math.NaN())
+	if _, _, err := r.SaveCompared(ctx, asOf, []Compared{{Case: missing[2].ID, Found: []NewLead{pair(missing[2], found[0], 3), bad}}}); err == nil {
+		t.Error("a score that is not a number is saved")
+	}
+	if l, err := r.LeadOf(ctx, missing[2].ID, found[0].ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("half of what was refused is saved: %+v, %v", l, err)
+	}
+}
+
+func TestLeadPairs(t *testing.T) {
+	ctx := t.Context()
+	r := open(t, t.TempDir(), Options{})
+	a, b, c := newLead(t, r, 3), newLead(t, r, 2), newLead(t, r, 1)
+	if _, err := r.CloseCase(ctx, c.Found, "withdrawn"); err != nil {
+		t.Fatal(err)
+	}
+	for g, ids := range map[Gallery][]CaseID{Missing: {b.Missing, a.Missing, c.Missing, "c_gone"}, Found: {a.Found, b.Found, c.Found, a.Missing}} {
+		got, err := r.LeadPairs(ctx, g, ids)
+		slices.SortFunc(got, func(x, y LeadPair) int { return strings.Compare(string(x.Missing), string(y.Missing)) })
+		want := []LeadPair{{a.Missing, a.Found}, {b.Missing, b.Found}}
+		slices.SortFunc(want, func(x, y LeadPair) int { return strings.Compare(string(x.Missing), string(y.Missing)) })
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, %v, want %v", g, got, err, want)
+		}
+	}
+	if got, err := r.LeadPairs(ctx, Missing, nil); err != nil || got != nil {
+		t.Errorf("of no cases: %v, %v", got, err)
+	}
+	open, err := r.OpenCases(ctx, Found)
+	if err != nil || len(open) != 2 || open[0].ID != a.Found || open[1].ID != b.Found || open[0].N >= open[1].N {
+		t.Errorf("%+v, %v", open, err)
+	}
+}

@@ -30,8 +30,19 @@ func scanPhoto(row scanner, more ...any) (Photo, error) {
 	return p, nil
 }
 
-const faceColumns = `f.id, f.photo_id, f.x, f.y, f.w, f.h, f.landmarks, f.score, f.age_years, f.age_sd, f.quality, f.eye_dist,
-	f.sharpness, f.yaw, f.pitch, f.roll, f.searchable, f.reasons`
+// What a face is under the active generation, of which t is its template. Where that has looked at the photo and made no template,
+// the face cannot be searched with.
+const faceColumns = `f.id, f.photo_id, f.x, f.y, f.w, f.h, f.landmarks, f.score, coalesce(t.age_years, f.age_years), coalesce(t.age_sd, f.age_sd),
+	coalesce(t.quality, f.quality), f.eye_dist, f.sharpness, f.yaw, f.pitch, f.roll,
+	coalesce(t.searchable, f.searchable AND NOT EXISTS (SELECT 1 FROM photo_sets s JOIN photos p ON p.n = s.photo
+		JOIN generations g ON g.n = s.generation WHERE p.id = f.photo_id AND g.state = 'active' AND s.state = 'done')),
+	coalesce(t.reasons, f.reasons)`
+
+// fromAllFaces are all faces, as faceColumns takes them.
+const fromAllFaces = " FROM faces f LEFT JOIN templates t ON t.face_id = f.id AND t.model_set = (SELECT id FROM generations WHERE state = 'active')"
+
+// fromFaces are the faces that are seen under the active generation.
+const fromFaces = fromAllFaces + ` WHERE (f.only_in = '' OR f.only_in = (SELECT model_set FROM generations WHERE state = 'active'))`
 
 func scanFace(row scanner) (Face, error) {
 	var f Face
@@ -57,7 +68,7 @@ func scanFace(row scanner) (Face, error) {
 
 // facesOf reads the faces of a photo, largest first.
 func facesOf(ctx context.Context, tx *sql.Tx, id PhotoID) ([]Face, error) {
-	rows, err := tx.QueryContext(ctx, "SELECT "+faceColumns+" FROM faces f WHERE f.photo_id = ? ORDER BY f.position", id)
+	rows, err := tx.QueryContext(ctx, "SELECT "+faceColumns+fromFaces+" AND f.photo_id = ? ORDER BY f.position, f.n", id)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +183,10 @@ func (r *Registry) UpdatePhoto(ctx context.Context, id PhotoID, ch PhotoChange) 
 			fields = append(fields, "subject")
 			p.Subject = *ch.Subject
 			if _, err := tx.ExecContext(ctx, "UPDATE photos SET subject = ?, subject_by = ? WHERE id = ?", p.Subject, byPerson, id); err != nil {
+				return err
+			}
+			// Whichever set has found it, it is the child now.
+			if _, err := tx.ExecContext(ctx, "UPDATE faces SET only_in = '' WHERE id = ? AND only_in <> ''", p.Subject); err != nil {
 				return err
 			}
 		}

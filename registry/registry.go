@@ -48,12 +48,19 @@ type Registry struct {
 	writer  *sql.DB // one connection: SQLite has one writer, and waiting here is fair and can be cancelled
 	readers *sql.DB
 
+	lost   atomic.Pointer[Loss] // see mark.go
+	marked *os.File
+
 	// unswept is set when a file may have been left behind; the folder of this owner then stays, to tell the next Open.
 	unswept atomic.Bool
 }
 
 // readerConns bounds the connections that read at once.
 const readerConns = 8
+
+// mostLog is how long the log beside the database stays, in bytes. Nothing can be folded into the database past what a long read (a
+// check, a backup, the loading of an index) still looks at, so that the log grows meanwhile; it is cut to this after.
+const mostLog = 32 << 20
 
 // busyTimeout is how long a write waits for another process's. Writes take milliseconds.
 const busyTimeout = 15 * time.Second
@@ -109,13 +116,17 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Registry, err error
 	if err := r.becomeOwner(ctx); err != nil {
 		return nil, err
 	}
+	m, markErr := r.readMark() // before the database, which is then never behind it for having been read too early
 	if err := r.openDatabase(); err != nil {
 		return nil, err
 	}
 	if err := r.migrate(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.unlock(ctx, opts.OperatorKey); err != nil {
+	if err := r.unlock(ctx, opts.OperatorKey, m); err != nil {
+		return nil, err
+	}
+	if err := r.openMark(ctx, m, markErr); err != nil {
 		return nil, err
 	}
 	if err := r.sweep(ctx); err != nil {
@@ -140,7 +151,7 @@ func (r *Registry) openDatabase() error {
 			return err
 		}
 		if len(photos) > 0 {
-			return fmt.Errorf("%w: registry.db is missing but there are photos. Restore registry.db from a backup; without it the photos cannot be read", ErrCorrupt)
+			return fmt.Errorf("%w: registry.db is missing but there are photos. Put it back with homeward restore; without it the photos cannot be read", ErrCorrupt)
 		}
 		f, err := os.OpenFile(r.database(), os.O_WRONLY|os.O_CREATE, 0o600)
 		if err != nil {
@@ -156,8 +167,8 @@ func (r *Registry) openDatabase() error {
 		dsn := (&url.URL{Scheme: "file", Path: r.database()}).String() +
 			// FULL: a commit is on disk when it returns. secure_delete: what is deleted is overwritten. temp_store: nothing
 			// is ever written outside the registry's folder.
-			fmt.Sprintf("?_busy_timeout=%d&_foreign_keys=1&_journal_mode=WAL&_synchronous=FULL&_dqs=0&_pragma=secure_delete(1)&_pragma=temp_store(2)%s",
-				busyTimeout.Milliseconds(), more)
+			fmt.Sprintf("?_busy_timeout=%d&_foreign_keys=1&_journal_mode=WAL&_synchronous=FULL&_dqs=0&_pragma=secure_delete(1)&_pragma=temp_store(2)&_pragma=journal_size_limit(%d)%s",
+				busyTimeout.Milliseconds(), mostLog, more)
 		db, err := sql.Open("sqlite", dsn)
 		if err != nil {
 			return nil, err
@@ -175,7 +186,7 @@ func (r *Registry) openDatabase() error {
 }
 
 // unlock opens the registry's keys with the operator's key, and makes both where the registry is new.
-func (r *Registry) unlock(ctx context.Context, path string) error {
+func (r *Registry) unlock(ctx context.Context, path string, m mark) error {
 	sealed := make(map[string][]byte)
 	rows, err := r.readers.QueryContext(ctx, "SELECT name, value FROM meta WHERE name IN (?, ?)", metaDigest, metaBiometrics)
 	if err != nil {
@@ -198,6 +209,13 @@ func (r *Registry) unlock(ctx context.Context, path string) error {
 			return err
 		}
 		return r.keys.unseal(sealed)
+	}
+	photos, err := os.ReadDir(r.photos())
+	if err != nil {
+		return err
+	}
+	if m.n > 0 || len(photos) > 0 { // new keys would shut everyone out for ever
+		return fmt.Errorf("%w: registry.db is empty, though there was a registry: it was lost with its log. Put it back with homeward restore", ErrCorrupt)
 	}
 	// The key is durable before anything is sealed with it.
 	if err := createOperatorKey(path); err != nil {
@@ -226,11 +244,14 @@ func (r *Registry) unlock(ctx context.Context, path string) error {
 	return r.keys.unseal(sealed)
 }
 
-// Close hands back the photos that this Registry was analysing and closes it. Uploads must have ended.
+// Close hands back the photos that this Registry was analysing and the jobs that it was running or had reserved, and closes it.
+// Uploads must have ended.
 func (r *Registry) Close() error {
-	err := r.change(context.Background(), "hand back photos", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE photos SET owner = '', tries = max(tries - 1, 0) WHERE owner = ?", r.owner)
-		return err
+	err := r.change(context.Background(), "hand back photos and jobs", func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE photos SET owner = '', tries = max(tries - 1, 0) WHERE owner = ?", r.owner); err != nil {
+			return err
+		}
+		return r.handBackJobs(ctx, tx)
 	})
 	if err != nil {
 		r.unswept.Store(true)
@@ -245,6 +266,9 @@ func (r *Registry) close() error {
 	}
 	if r.writer != nil {
 		errs = append(errs, r.writer.Close()) // last, so that it folds the log into the database
+	}
+	if r.marked != nil {
+		errs = append(errs, r.marked.Sync(), r.marked.Close())
 	}
 	if !r.unswept.Load() {
 		errs = append(errs, os.RemoveAll(filepath.Join(r.tmp(), r.owner)))
@@ -277,7 +301,8 @@ func (r *Registry) change(ctx context.Context, what string, fn func(context.Cont
 		return err
 	}
 	defer conn.Close()
-	ctx = context.WithoutCancel(ctx)
+	var last mark
+	ctx = context.WithValue(context.WithoutCancel(ctx), markKey{}, &last)
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -288,6 +313,7 @@ func (r *Registry) change(ctx context.Context, what string, fn func(context.Cont
 	if err := tx.Commit(); err != nil {
 		return commitError{err}
 	}
+	r.committed(last)
 	return nil
 }
 

@@ -153,7 +153,7 @@ func TestOpenLayout(t *testing.T) {
 	var version int
 	var mode string
 	var sync int
-	if err := r.writer.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version != 3 {
+	if err := r.writer.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version != 4 {
 		t.Error(version, err)
 	}
 	if err := r.writer.QueryRow("PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 )
 
-// sweep removes what dead processes left behind: their unfinished uploads, their hold on photos, and photo files that no
+// sweep removes what dead processes left behind: their unfinished uploads, their hold on photos and jobs, and photo files that no
 // row names. It runs inside Open, so no owner appears meanwhile.
 //
 // A live process may be between giving a file its name in photos/ and writing the row, so files there are swept only when
@@ -43,10 +44,15 @@ func (r *Registry) sweep(ctx context.Context) error {
 			}
 		}
 	}
-	if err := r.change(ctx, "take photos back from ended processes", r.reap); err != nil {
+	if err := r.change(ctx, "take photos and jobs back from ended processes", func(ctx context.Context, tx *sql.Tx) error {
+		return errors.Join(r.reap(ctx, tx), r.reapJobs(ctx, tx))
+	}); err != nil {
 		return err
 	}
 	if len(dead) == 0 || !alone {
+		return nil
+	}
+	if l := r.Loss(); l != nil && l.Known { // what has no row may be what was lost
 		return nil
 	}
 	if err := r.sweepPhotos(ctx); err != nil {
@@ -60,34 +66,75 @@ func (r *Registry) sweep(ctx context.Context) error {
 	return nil
 }
 
-// sweepPhotos removes the photo files that no row names.
+// sweepPhotos removes the photo files that no row names. Where nobody can say whether the database has lost something, it keeps
+// them aside.
 func (r *Registry) sweepPhotos(ctx context.Context) error {
+	return r.eachStray(ctx, func(path string) error {
+		if !isFileName(filepath.Base(path)) {
+			return nil
+		}
+		if r.Loss() != nil {
+			return r.moveToLost(path)
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// eachStray calls do for each file in photos/ that no row names, and for whatever else is there that is not of this package's
+// making.
+func (r *Registry) eachStray(ctx context.Context, do func(path string) error) error {
 	folders, err := os.ReadDir(r.photos())
 	if err != nil {
 		return err
 	}
 	for _, folder := range folders {
 		if !folder.IsDir() {
+			if err := do(filepath.Join(r.photos(), folder.Name())); err != nil {
+				return err
+			}
 			continue
+		}
+		// The files first: a photo that is added meanwhile then has no file in the list rather than no row.
+		files, err := os.ReadDir(filepath.Join(r.photos(), folder.Name()))
+		if err != nil {
+			return err
 		}
 		named, err := r.filesUnder(ctx, folder.Name())
 		if err != nil {
 			return err
 		}
-		files, err := os.ReadDir(filepath.Join(r.photos(), folder.Name()))
-		if err != nil {
-			return err
-		}
 		for _, f := range files {
-			if _, ok := named[f.Name()]; ok || !isFileName(f.Name()) {
+			if _, ok := named[f.Name()]; ok {
 				continue
 			}
-			if err := os.Remove(r.file(f.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if err := do(filepath.Join(r.photos(), folder.Name(), f.Name())); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// lostName is the folder in the registry's for files that belong to nothing there is. Nothing in it is ever removed.
+const lostName = "lost"
+
+// moveToLost moves a file to lost/.
+func (r *Registry) moveToLost(path string) error {
+	folder := filepath.Join(r.dir, lostName)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	to := filepath.Join(folder, filepath.Base(path))
+	if _, err := os.Lstat(to); err == nil {
+		to += newID(".")
+	}
+	if err := os.Rename(path, to); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(folder), syncDir(filepath.Dir(path)), syncDir(r.dir))
 }
 
 // filesUnder lists the files that rows name with the prefix.
@@ -123,45 +170,76 @@ func isFileName(name string) bool {
 	return true
 }
 
-// reap takes back the photos that ended processes were analysing.
-//
-// A process that ended while it held one photo was most likely ended by that photo; one that held several tells nothing
-// about any single one. So only a photo that was held alone counts its last try in full, and ClaimPhoto hands out a photo
-// that was tried before only when nothing else is being analysed.
+// reap takes back the photos that ended processes were analysing, and the tries that this took.
 func (r *Registry) reap(ctx context.Context, tx *sql.Tx) error {
-	rows, err := tx.QueryContext(ctx, "SELECT owner, count(*) FROM photos WHERE owner <> '' GROUP BY owner")
+	rows, err := tx.QueryContext(ctx, "SELECT DISTINCT owner FROM photos WHERE owner <> ''")
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	held := make(map[string]int)
+	var owners []string
 	for rows.Next() {
 		var owner string
-		var n int
-		if err := rows.Scan(&owner, &n); err != nil {
+		if err := rows.Scan(&owner); err != nil {
 			return err
 		}
-		held[owner] = n
+		owners = append(owners, owner)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
-	for owner, n := range held {
+	for _, owner := range owners {
 		if r.alive(owner) {
 			continue
 		}
-		if n == 1 {
-			_, err = tx.ExecContext(ctx, "UPDATE photos SET state = ?, reason = ? WHERE owner = ? AND state = ? AND tries >= ?",
-				SetAside, "The program stopped each time it looked at this photo. Send another copy of it.", owner, Queued, MaxTries)
-		} else {
-			_, err = tx.ExecContext(ctx, "UPDATE photos SET tries = min(tries, ?) WHERE owner = ?", MaxTries-1, owner)
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, "UPDATE photos SET owner = '' WHERE owner = ?", owner); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE photos SET owner = '', tries = max(tries - 1, 0) WHERE owner = ?", owner); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// youngFile is how old a file must be before it is taken for a stray while other processes are at work: one of them may be
+// about to write its row.
+const youngFile = time.Minute
+
+// strays lists what eachStray finds and is really no one's.
+func (r *Registry) strays(ctx context.Context, do func(path string) error) error {
+	alone := r.alone()
+	return r.eachStray(ctx, func(path string) error {
+		info, err := os.Lstat(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !alone && time.Since(info.ModTime()) < youngFile {
+			return nil
+		}
+		return do(path)
+	})
+}
+
+// moveStrays moves the files that no row names to lost/, and says how many.
+func (r *Registry) moveStrays(ctx context.Context) (n int, err error) {
+	err = r.strays(ctx, func(path string) error {
+		n++
+		return r.moveToLost(path)
+	})
+	return n, err
+}
+
+// alone says whether no other process has the registry open.
+func (r *Registry) alone() bool {
+	entries, err := os.ReadDir(r.tmp())
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if e.IsDir() && e.Name() != r.owner && r.alive(e.Name()) {
+			return false
+		}
+	}
+	return true
 }

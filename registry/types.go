@@ -203,6 +203,7 @@ var (
 	ErrDuplicate = errors.New("already there")
 	ErrInvalid   = errors.New("invalid")
 	ErrFull      = errors.New("the disk is full")
+	ErrDisk      = errors.New("the disk cannot be written to or read")
 	ErrCorrupt   = errors.New("stored data is damaged")
 	ErrKey       = errors.New("the operator's key does not open this registry")
 )

@@ -18,6 +18,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/streamingaead"
 	"github.com/tink-crypto/tink-go/v2/tink"
+	"golang.org/x/sys/unix"
 )
 
 // fileBuffer gathers the 4 kB segments of a stream into fewer reads and writes.
@@ -34,6 +35,8 @@ type NewPhoto struct {
 	TakenEXIF Date // ignored where it lies in the future: the camera's clock was wrong
 	// Claim makes the photo this process's to analyse at once, as ClaimPhoto would.
 	Claim bool
+	// Import is the file of an import that the photo is, or nil: what became of it is noted in the transaction that stores the photo.
+	Import *ImportFile
 }
 
 // Upload receives a photo. Write it, Finish it, Open it to look at what was received, Commit it; and Close it in any case,
@@ -108,11 +111,40 @@ func (u *Upload) Write(p []byte) (int, error) {
 	if u.sealed {
 		return 0, fmt.Errorf("write photo %s: upload is finished", u.id)
 	}
+	if err := u.room(len(p)); err != nil {
+		u.err = wrap(err, "write photo %s", u.id)
+		return 0, u.err
+	}
 	n, err := u.enc.Write(p)
 	u.digest.Write(p[:n])
 	u.size += int64(n)
 	u.err = wrap(err, "write photo %s", u.id)
 	return n, u.err
+}
+
+// Room on the disk that photos do not take: what is searched, looked at and judged must be noted even when there is no room for another
+// photo.
+const (
+	reserveMost  = 256 << 20
+	reserveShare = 50 // of the disk: one in so many bytes
+	// roomEvery is how many bytes are written between two looks at the disk.
+	roomEvery = 1 << 20
+)
+
+// room says whether n more bytes leave the reserve alone. A scratch, which goes again at once, may use it. ErrFull.
+func (u *Upload) room(n int) error {
+	if u.caseID == "" || u.size > 0 && u.size/roomEvery == (u.size+int64(n))/roomEvery {
+		return nil
+	}
+	var disk unix.Statfs_t
+	if err := unix.Fstatfs(int(u.file.Fd()), &disk); err != nil {
+		return err
+	}
+	free, all := int64(disk.Bavail)*disk.Bsize, int64(disk.Blocks)*disk.Bsize
+	if free < min(reserveMost, all/reserveShare)+int64(n) {
+		return fmt.Errorf("%w but for what is kept for searches and findings: free some space and try again", ErrFull)
+	}
+	return nil
 }
 
 // Finish says that all bytes have been written. Calling it again does nothing.
@@ -151,6 +183,15 @@ func (u *Upload) Open() (io.ReadCloser, error) {
 	return newPlain(f, u.aead, u.id)
 }
 
+// Existing looks for a photo of the case that has the bytes written. ErrNotFound when the case is gone.
+func (u *Upload) Existing(ctx context.Context) (p Photo, existed bool, err error) {
+	err = u.r.view(ctx, "upload to case "+string(u.caseID), func(tx *sql.Tx) (err error) {
+		p, existed, err = u.same(ctx, tx)
+		return err
+	})
+	return p, existed, err
+}
+
 // Commit stores the photo with its case: once it returns, the photo survives a crash and a power cut, and it is queued
 // for analysis. Where the case already has a photo of the same bytes, existed is true, the answer is that photo, and
 // nothing new is stored.
@@ -175,11 +216,7 @@ func (u *Upload) Commit(ctx context.Context, n NewPhoto) (p Photo, existed bool,
 	if err := past("taken", n.Taken, u.r.now()); err != nil {
 		return Photo{}, false, err
 	}
-	err = u.r.view(ctx, what, func(tx *sql.Tx) (err error) {
-		p, existed, err = u.same(ctx, tx)
-		return err
-	})
-	if err != nil || existed {
+	if p, existed, err = u.Existing(ctx); err != nil || existed {
 		return p, existed, errors.Join(err, u.Close())
 	}
 	name := hex.EncodeToString(u.cipher.Sum(nil))
@@ -195,9 +232,12 @@ func (u *Upload) Commit(ctx context.Context, n NewPhoto) (p Photo, existed bool,
 	p.Taken, p.TakenBy = n.taken(p.AddedAt)
 	err = u.r.change(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
 		var other Photo
-		if other, existed, err = u.same(ctx, tx); err != nil || existed {
-			p = other
+		if other, existed, err = u.same(ctx, tx); err != nil {
 			return err
+		}
+		if existed {
+			p = other
+			return noteUpload(ctx, tx, n.Import, p, ImportDuplicate)
 		}
 		owner := ""
 		if n.Claim {
@@ -210,6 +250,9 @@ func (u *Upload) Commit(ctx context.Context, n NewPhoto) (p Photo, existed bool,
 			return err
 		}
 		if err := u.r.audit(ctx, tx, Note{Action: "photo.added", Case: p.CaseID, Subject: string(p.ID)}); err != nil {
+			return err
+		}
+		if err := noteUpload(ctx, tx, n.Import, p, ImportAdded); err != nil {
 			return err
 		}
 		return u.r.at("upload.row")

@@ -46,6 +46,7 @@ const (
 	readAudit    right = "read the audit"
 	keepAccounts right = "keep accounts"
 	seeService   right = "see how the service does"
+	keepService  right = "see and steer bulk work"
 )
 
 // mayRight lists the roles that have each right. Visitors are whoever has not signed in.
@@ -74,6 +75,7 @@ var mayRight = map[right][]registry.Role{
 	readAudit:    {registry.Auditor},
 	keepAccounts: {registry.Administrator},
 	seeService:   {registry.Officer, registry.Examiner, registry.Supervisor, registry.Auditor, registry.Administrator},
+	keepService:  {registry.Administrator},
 }
 
 // rule is what a route asks of whoever calls it.
@@ -98,6 +100,7 @@ var rules = map[string]rule{
 	"GET /api/v1/openapi-3.0.yaml": {right: anyone},
 	"GET /api/v1/schemas/:schema":  {right: anyone},
 	"GET /api/v1/models":           {right: seeService},
+	"GET /metrics":                 {right: seeService},
 	"GET /static/*file":            {right: anyone},
 	"GET /text/:file":              {right: anyone},
 	"GET /language":                {right: anyone},
@@ -223,6 +226,14 @@ var rules = map[string]rule{
 	"GET /api/v1/audit/verification":                     {right: readAudit, limit: perVerification},
 	"GET /api/v1/audit/volume":                           {right: readAudit},
 	"GET /audit":                                         {right: readAudit},
+
+	// Bulk work.
+	"GET /api/v1/jobs":              {right: keepService},
+	"GET /api/v1/jobs/:job":         {right: keepService},
+	"POST /api/v1/jobs/:job/pause":  {right: keepService},
+	"POST /api/v1/jobs/:job/resume": {right: keepService},
+	"POST /api/v1/jobs/:job/cancel": {right: keepService},
+	"GET /jobs":                     {right: keepService},
 
 	// Searches.
 	"POST /api/v1/searches":        {right: search, purpose: true, limit: perSearch},

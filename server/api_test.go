@@ -27,6 +27,7 @@ import (
 	"homeward/api"
 	"homeward/client"
 	photos "homeward/internal/testphotos"
+	"homeward/internal/testworker"
 	"homeward/registry"
 )
 
@@ -346,6 +347,7 @@ func TestBadPhotos(t *testing.T) {
 		"empty":               {nil, "image/jpeg", 400, "empty"},
 		"text":                {[]byte(strings.Repeat("not a photo ", 100)), "image/jpeg", 415, "not_an_image"},
 		"truncated":           {portrait[:len(portrait)/2], "image/jpeg", 422, "truncated"},
+		"ends the decoder":    {testworker.InDecoder(portrait), "image/jpeg", 422, "crashed"},
 		"only a header":       {portrait[:200], "image/jpeg", 422, ""},
 		"SVG":                 {[]byte(`<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`), "image/svg+xml", 415, ""},
 		"PDF":                 {[]byte("%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"), "image/jpeg", 415, ""},

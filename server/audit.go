@@ -40,7 +40,7 @@ var perVerification = limit{name: "verification", every: 10 * time.Second, burst
 // auditActions are the groups that the audit can be narrowed to.
 var auditActions = []string{
 	"case.", "photo.", "search.", "lead.", "verdict.", "dna.", "reunion.", "publication.", "ask.", "family.", "history.", "export.",
-	"session.", "account.", "invitation.", "key.", "region.", "audit.", "volume.",
+	"session.", "account.", "invitation.", "key.", "region.", "job.", "reindex.", "backup.", "registry.", "audit.", "volume.",
 }
 
 // watched keeps what runs beside requests from running twice at once.

@@ -61,7 +61,7 @@ func (s *Server) identify(r *http.Request) (registry.Actor, error) {
 
 // isPage says whether a person's browser asks for a page rather than a program for the API.
 func isPage(r *http.Request) bool {
-	return !strings.HasPrefix(r.URL.Path, "/api/") && (r.Method == http.MethodGet || r.Method == http.MethodHead || isForm(r))
+	return !strings.HasPrefix(r.URL.Path, "/api/") && r.URL.Path != metricsPath && (r.Method == http.MethodGet || r.Method == http.MethodHead || isForm(r))
 }
 
 // isForm says whether a page's form was sent.

@@ -270,6 +270,7 @@ func (s *Server) here(ctx context.Context, cursor string) (p herePage, err error
 	if len(among) == 0 {
 		return herePage{Why: s.printer(ctx).T("here.none")}, nil
 	}
+	defer s.metrics.searched(searchFamily, time.Now())
 	found, err := s.finder.Candidates(ctx, probe, 0, finder.Query{
 		Gallery: registry.Found, Among: among, FacesAlone: true, Limit: hereListed, Cursor: cursor,
 	})

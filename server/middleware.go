@@ -3,7 +3,10 @@ package server
 import (
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -27,15 +30,35 @@ func (s *Server) observe(c *gin.Context) {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			s.log.Error("panic", "request", id, "route", c.FullPath(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.log.Error("panic", "request", id, "route", c.FullPath(), "panic", panicText(p), "stack", string(debug.Stack()))
 			if !c.Writer.Written() {
 				s.abort(c, fmt.Errorf("internal error"))
 			}
 		}
+		took := time.Since(began)
+		s.metrics.request(c, took)
 		s.log.Info("request", "request", id, "method", c.Request.Method, "route", c.FullPath(),
-			"status", c.Writer.Status(), "bytes", max(c.Writer.Size(), 0), "took", time.Since(began).Round(time.Microsecond))
+			"status", c.Writer.Status(), "bytes", max(c.Writer.Size(), 0), "took", took.Round(time.Microsecond))
 	}()
 	c.Next()
+}
+
+// panicText is what of a panic may be logged: the runtime's own errors tell nothing of anyone, other values might.
+func panicText(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a %T", p)
+}
+
+// serverLog logs what net/http has to say, without the addresses of those whose connections it speaks of.
+type serverLog struct{ log *slog.Logger }
+
+var addresses = regexp.MustCompile(`\[?[0-9a-fA-F.:]*[.:][0-9a-fA-F.:]*\]?:[0-9]+`)
+
+func (l serverLog) Write(line []byte) (int, error) {
+	l.log.Warn("http", "error", addresses.ReplaceAllString(strings.TrimSpace(string(line)), "…"))
+	return len(line), nil
 }
 
 // guard sets the headers that every answer carries. Nothing is cached by anyone unless its handler says so.

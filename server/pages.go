@@ -64,6 +64,7 @@ var nav = []struct{ href, key string }{
 	{"/asks", "nav.asks"},
 	{"/gallery", "nav.gallery"},
 	{"/accounts", "nav.accounts"},
+	{"/jobs", "nav.jobs"},
 	{"/audit", "nav.audit"},
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -186,13 +187,18 @@ func (s *Server) original(ctx context.Context, in *PhotoPath) (*huma.StreamRespo
 	if err != nil {
 		return nil, s.problem(err)
 	}
+	// A file that is damaged in the beginning can still be answered for in words.
+	body := bufio.NewReader(r)
+	if _, err := body.Peek(1); err != nil {
+		return nil, s.problem(errors.Join(err, r.Close()))
+	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer r.Close()
 		hc.SetHeader("Content-Type", mediaTypes[p.Format])
 		hc.SetHeader("Content-Length", fmt.Sprint(p.Size))
 		// Never shown as a page of ours, whatever hides in the file.
 		hc.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="%s.%s"`, p.ID, p.Format))
-		if _, err := io.Copy(hc.BodyWriter(), r); err != nil && !errors.Is(err, context.Canceled) {
+		if _, err := io.Copy(hc.BodyWriter(), body); err != nil && !errors.Is(err, context.Canceled) {
 			s.log.Warn("send a photo", "photo", p.ID, "error", err)
 			panic(http.ErrAbortHandler) // the client must not take a part for the whole
 		}

@@ -16,6 +16,7 @@ import (
 	"homeward/finder"
 	"homeward/registry"
 	"homeward/text"
+	"homeward/worker"
 )
 
 // problemType stands before a problem's code in its type.
@@ -93,6 +94,15 @@ func (s *Server) problem(err error) error {
 	case errors.Is(err, registry.ErrFull):
 		s.log.Error("disk full", "error", err)
 		return newProblem(http.StatusInsufficientStorage, "disk_full", "The server's disk is full. Nothing was stored. Try again later, and tell the operator.")
+	case errors.Is(err, registry.ErrDisk):
+		s.log.Error("disk fails", "error", err)
+		return newProblem(http.StatusServiceUnavailable, "disk_failed", "The server's disk cannot be written to at the moment. Nothing was stored. Try again later, and tell the operator.")
+	case errors.Is(err, registry.ErrCorrupt):
+		s.log.Error("stored data is damaged: run homeward check", "error", err)
+		return newProblem(http.StatusInternalServerError, "stored_damaged", "What is stored here is damaged. Nothing is wrong with what you did. Tell the operator, who can look for it with homeward check.")
+	case errors.Is(err, worker.ErrStart):
+		s.log.Error("photos cannot be read", "error", err)
+		return newProblem(http.StatusServiceUnavailable, "models_failed", "The server cannot read photos at the moment. Try again later, and tell the operator.")
 	case errors.As(err, &broken):
 		return newProblem(http.StatusBadRequest, "broken_off", "The upload broke off before it was complete. Nothing was stored. Send it again.")
 	case errors.Is(err, context.Canceled):

@@ -12,7 +12,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"homeward/api"
-	"homeward/engine"
 	"homeward/registry"
 )
 
@@ -130,9 +129,8 @@ func (s *Server) portrait(ctx context.Context, p registry.Photo) (*pictureOutput
 	if !ok {
 		return nil, newProblem(http.StatusUnprocessableEntity, "no_subject", "Choose first, on the case's page, which face in this photo is the child.")
 	}
-	return s.picture(ctx, p, "portrait/"+string(face.ID), portraitSide, func(photo []byte, side int) ([]byte, error) {
-		box, _ := geometry(face)
-		return engine.Portrait(photo, box, side)
+	return s.picture(ctx, "portrait/"+string(face.ID), portraitSide, p, func(side int) ([]byte, error) {
+		return s.finder.Portrait(ctx, p, face, side)
 	})
 }
 

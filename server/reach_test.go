@@ -58,7 +58,7 @@ func TestNothingOutOfReach(t *testing.T) {
 		"case": {sought.ID, rescued.ID}, "photo": {missed.ID, shown.ID}, "face": {missed.Subject, shown.Subject}, "lead": {lead}, "verdict": {verdictID},
 		"request": {request}, "publication": {id(publication)}, "child": {id(publication)}, "picture": {proposal[0].Pictures[0].ID},
 		"ask": {waiting}, "saved": {saved}, "gallery": {"missing", "found"}, "ref": {word}, "search": {"s_none"}, "account": {string(officer.ID)},
-		"session": {"h_none"}, "key": {"k_none"}, "upload": {"u_none"}, "code": {here}, "link": {"hf_none"}, "invitation": {"hi_none"}, "file": {"en.js"}, "schema": {"Case.json"},
+		"session": {"h_none"}, "key": {"k_none"}, "upload": {"u_none"}, "code": {here}, "link": {"hf_none"}, "job": {string(s.job(t, registry.JobImport, word))}, "invitation": {"hi_none"}, "file": {"en.js"}, "schema": {"Case.json"},
 	}
 	// In small letters: what was asked for may stand in the answer, and is not what anyone wrote.
 	queries := []string{"", "?words=" + strings.ToLower(word), "?case=" + sought.ID, "?case=" + rescued.ID, "?region=" + here, "?face=" + shown.Subject}

@@ -2,12 +2,10 @@ package server
 
 import (
 	"context"
-	"runtime"
 	"strconv"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	"homeward/engine"
 	"homeward/registry"
 )
 
@@ -17,13 +15,11 @@ const renditionsKept = 2000
 // renditions keeps small pictures that were made lately, so that a page of candidates opens without decoding twenty photos.
 type renditions struct {
 	lru *lru.Cache[string, []byte]
-	// making bounds how many are decoded at once: a photo of 100 megapixels takes hundreds of megabytes for a moment.
-	making chan struct{}
 }
 
 func newRenditions() (*renditions, error) {
 	c, err := lru.New[string, []byte](renditionsKept)
-	return &renditions{c, make(chan struct{}, runtime.GOMAXPROCS(0))}, err
+	return &renditions{c}, err
 }
 
 // forget drops all pictures: something was deleted, and no copy of it may linger.
@@ -43,7 +39,7 @@ func (s *Server) rendition(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	return s.picture(ctx, p, string(p.ID), in.Size, engine.Rendition)
+	return s.picture(ctx, string(p.ID), in.Size, p, func(side int) ([]byte, error) { return s.finder.Rendition(ctx, p, side) })
 }
 
 func (s *Server) chip(ctx context.Context, in *struct {
@@ -57,16 +53,16 @@ func (s *Server) chip(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	face, _ := p.Face(registry.FaceID(in.Face)) // PhotoOf found the photo by it
-	return s.picture(ctx, p, in.Face, in.Size, func(photo []byte, side int) ([]byte, error) {
-		box, landmarks := geometry(face)
-		return engine.Chip(photo, box, landmarks, side)
-	})
+	face, ok := p.Face(registry.FaceID(in.Face))
+	if !ok { // only a model set that does not answer has found it
+		return nil, s.problem(registry.ErrNotFound)
+	}
+	return s.picture(ctx, in.Face, in.Size, p, func(side int) ([]byte, error) { return s.finder.Chip(ctx, p, face, side) })
 }
 
 // picture answers with a small picture of what (a photo's or a face's id) in a size of its enumeration, from memory where
 // it was made lately.
-func (s *Server) picture(ctx context.Context, p registry.Photo, what, size string, make func(photo []byte, side int) ([]byte, error)) (*pictureOutput, error) {
+func (s *Server) picture(ctx context.Context, what, size string, p registry.Photo, make func(side int) ([]byte, error)) (*pictureOutput, error) {
 	side, err := strconv.Atoi(size)
 	if err == nil {
 		err = s.looked(ctx, p)
@@ -77,30 +73,11 @@ func (s *Server) picture(ctx context.Context, p registry.Photo, what, size strin
 	key := what + "/" + size
 	pic, ok := s.chips.lru.Get(key)
 	if !ok {
-		select {
-		case s.chips.making <- struct{}{}:
-			defer func() { <-s.chips.making }()
-		case <-ctx.Done():
-			return nil, s.problem(ctx.Err())
-		}
-		photo, err := s.finder.ReadPhoto(ctx, p)
-		if err != nil {
-			return nil, s.problem(err)
-		}
-		if pic, err = make(photo, side); err != nil {
+		if pic, err = make(side); err != nil {
 			return nil, s.problem(err)
 		}
 		s.chips.lru.Add(key, pic)
 	}
 	// The person's own browser may keep it for a while; nothing between us may.
 	return &pictureOutput{ContentType: "image/jpeg", CacheControl: "private, max-age=600", Body: pic}, nil
-}
-
-// geometry is where a stored face lies in its photo.
-func geometry(f registry.Face) (engine.Box, [5]engine.Point) {
-	var landmarks [5]engine.Point
-	for i, l := range f.Landmarks {
-		landmarks[i] = engine.Point{X: l[0], Y: l[1]}
-	}
-	return engine.Box{X: f.X, Y: f.Y, Width: f.W, Height: f.H}, landmarks
 }

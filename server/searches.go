@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -73,6 +74,7 @@ func (s *Server) searchRoutes() {
 		if err != nil {
 			return nil, s.problem(err)
 		}
+		defer s.metrics.searched(searchMore, time.Now())
 		p, err := s.finder.Probe(string(caller(ctx).Account), in.Search)
 		if err != nil {
 			return nil, s.problem(err)
@@ -89,16 +91,29 @@ func (s *Server) createSearch(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.problem(err)
 	}
+	began := time.Now()
 	p, err := s.newProbe(ctx, &in.PhotoUpload)
 	if err != nil {
 		return nil, s.problem(err)
 	}
+	defer func() { s.metrics.searched(kindOf(p), began) }()
 	out, err := s.search(ctx, p, in.Face, q)
 	if err != nil {
 		return nil, err
 	}
 	out.Location = prefix + "/searches/" + p.ID
 	return out, nil
+}
+
+// kindOf is what a probe searches with.
+func kindOf(p *finder.Probe) string {
+	switch {
+	case p.Analysis != nil:
+		return searchPhoto
+	case p.Whole:
+		return searchCase
+	}
+	return searchFace
 }
 
 func (s *Server) newProbe(ctx context.Context, u *PhotoUpload) (*finder.Probe, error) {

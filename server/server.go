@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -48,6 +49,7 @@ type Server struct {
 	uploads *uploads
 	outside *outside
 	watched watched
+	metrics *metrics
 }
 
 // Options of New.
@@ -81,6 +83,9 @@ func New(f *finder.Finder, log *slog.Logger, o Options) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s := &Server{reports: sent, uploads: newUploads(), outside: other, finder: f, log: log, version: version(), engine: gin.New(), chips: chips, text: catalogue, buckets: counted}
+	if s.metrics, err = newMetrics(s); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	f.OnDestroyed(func([]registry.CaseID) { s.chips.forget() })
 	s.engine.HandleMethodNotAllowed = true
 	s.engine.RedirectTrailingSlash = false // it would answer before anyone is asked for a key
@@ -94,6 +99,7 @@ func New(f *finder.Finder, log *slog.Logger, o Options) (*Server, error) {
 
 	s.api = humagin.New(s.engine, apiConfig(s.version))
 	s.healthRoutes()
+	s.metricsRoutes()
 	s.caseRoutes()
 	s.photoRoutes()
 	s.searchRoutes()
@@ -111,6 +117,7 @@ func New(f *finder.Finder, log *slog.Logger, o Options) (*Server, error) {
 	s.accountRoutes()
 	s.regionRoutes()
 	s.auditRoutes()
+	s.jobRoutes()
 	s.leadRoutes()
 	s.verdictRoutes()
 	s.dnaRoutes()
@@ -143,7 +150,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ReadTimeout:       idleBody, // for all but photos, whose deadline movingBody moves
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(serverLog{s.log}, "", 0),
 	}
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(l) }()

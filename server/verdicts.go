@@ -245,17 +245,7 @@ func (s *Server) smaller(ctx context.Context, p registry.Photo) ([]byte, error) 
 	if pic, ok := s.chips.lru.Get(key); ok {
 		return pic, nil
 	}
-	select {
-	case s.chips.making <- struct{}{}:
-		defer func() { <-s.chips.making }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	photo, err := s.finder.ReadPhoto(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	pic, err := engine.Rendition(photo, exhibitSide)
+	pic, err := s.finder.Rendition(ctx, p, exhibitSide)
 	if err == nil {
 		s.chips.lru.Add(key, pic)
 	}

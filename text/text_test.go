@@ -30,8 +30,10 @@ var dynamic = []string{
 	"lead.others.", "lead.photos.", // by side
 	"verdict.finding.", "verdict.not.", "verdict.seat.", // of a verdict
 	"dna.result.", "dna.whose.", // of a sample
-	"publish.state.",   // of a publication
-	"report.",          // by field
+	"publish.state.", // of a publication
+	"report.",        // by field
+	// By the codes of a job.
+	"jobs.kind.", "jobs.state.", "jobs.wish.", "jobs.stage.", "jobs.count.", "jobs.fault.",
 	"photo.reason.",    // by an engine.Reason
 	"factor.", "fact.", // by what two records say
 	"evidence.others.",                      // by gallery

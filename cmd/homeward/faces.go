@@ -17,6 +17,7 @@ import (
 	"homeward/engine"
 	"homeward/finder"
 	"homeward/server"
+	"homeward/worker"
 )
 
 // photoFaces is what `faces --json` prints of each photo.
@@ -49,7 +50,7 @@ func facesCommand(o *options) *cobra.Command {
 }
 
 func faces(ctx context.Context, o *options, w io.Writer, paths []string, draw string) (err error) {
-	e, err := finder.OpenEngine(ctx, o.config())
+	e, err := finder.OpenWorkers(ctx, o.config())
 	if err != nil {
 		return err
 	}
@@ -93,12 +94,12 @@ func faces(ctx context.Context, o *options, w io.Writer, paths []string, draw st
 	return nil
 }
 
-func analyseFile(ctx context.Context, e *engine.Engine, path string) ([]byte, *engine.Analysis, error) {
+func analyseFile(ctx context.Context, w *worker.Pool, path string) ([]byte, *engine.Analysis, error) {
 	photo, err := readPhoto(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := e.Analyse(ctx, photo, nil)
+	a, err := w.Analyse(ctx, photo, nil)
 	return photo, a, err
 }
 

@@ -1,116 +1,327 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
+	"strings"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"homeward/finder"
 	"homeward/importer"
 	"homeward/registry"
 )
 
+// shownLines bounds the files that a terminal is told about one by one; the report has all.
+const shownLines = 200
+
 func importCommand(o *options) *cobra.Command {
-	var gallery, manifest string
+	var gallery, manifest, sheet, report string
+	var mapped []string
+	var dryRun, detach bool
 	c := &cobra.Command{
-		Use:   "import DIR",
-		Short: "Import a folder of photos, a subfolder per case, or a CSV manifest",
-		Long: `Import photos into the registry. DIR has a subfolder for each case, whose name becomes the case's reference; or
---manifest names a CSV file inside DIR with the columns photo and case, and if you like gallery, names (parted by ;),
-sex, born, born_to, region (a code of homeward region), place, on, marks, notes and taken. Importing the same archive again adds nothing twice.`,
-		Args: args(1, 1, "one folder"),
+		Use:   "import DIR|FILE.zip|FILE.tar[.gz|.zst]",
+		Short: "Import a folder or an archive of photos, a subfolder per case, or by a manifest",
+		Long: `Import photos into the registry, from a folder, a ZIP or a TAR archive, which is read as it is and never unpacked.
+
+It has a subfolder for each case, whose name becomes the case's reference. Or --manifest names a CSV or XLSX file, inside of it or not, with
+the columns photo and case, and if you like gallery, names (parted by ;), sex, born, born_to, region (a code of homeward region), place, on,
+marks, notes and taken. Common Chinese headings are known; others are named with --map, as in --map case=编号 --map photo=照片. CSV may be
+UTF-8, UTF-16 or GBK. Dates are written 2009, 2009-05, 2009-05-17, 2009/5/17 or 2009年5月17日.
+
+--dry-run reads everything, writes nothing to the registry, and says what would happen.
+
+Importing the same again adds nothing twice. Interrupt an import and give the same command again, and it goes on. What became of each file
+is kept: 'homeward import report JOB'. Links are not followed, and archives inside of archives are not opened.`,
+		Args: args(1, 1, "one folder or archive"),
 		RunE: func(c *cobra.Command, given []string) error {
 			if err := checkGallery(gallery); err != nil {
 				return err
 			}
-			// A manifest may be named from where the user stands or from inside the archive.
-			if manifest != "" {
-				if rel, err := filepath.Rel(given[0], manifest); err == nil && filepath.IsLocal(rel) {
-					manifest = rel
+			a := importer.Args{Gallery: registry.Gallery(gallery), Sheet: sheet, Map: map[string]string{}}
+			for _, m := range mapped {
+				column, heading, ok := strings.Cut(m, "=")
+				if !ok || heading == "" {
+					return usageError{fmt.Errorf("--map %q: write it as COLUMN=HEADING, such as --map photo=照片", m)}
 				}
+				a.Map[strings.TrimSpace(column)] = heading
 			}
-			a, err := importer.OpenArchive(given[0], manifest, registry.Gallery(gallery))
+			switch err := importer.CheckMap(a.Map); {
+			case err != nil:
+				return usageError{err}
+			case manifest == "" && (len(mapped) > 0 || sheet != ""):
+				return usageError{errors.New("--map and --sheet say how to read a --manifest")}
+			case detach && (dryRun || report != ""):
+				return usageError{errors.New("--detach leaves the import to a server: ask for its report with 'homeward import report' when it is done")}
+			}
+			if err := checkReportFile(report); err != nil {
+				return err
+			}
+			a, err := importer.Locate(given[0], manifest, a)
 			if err != nil {
 				return err
 			}
-			defer a.Close()
+			if dryRun {
+				return dryRunImport(c, o, a, report)
+			}
+			seen, err := a.Check(c.Context())
+			if err != nil {
+				return err
+			}
+			printSeen(c.ErrOrStderr(), seen)
+			if detach {
+				return o.withRegistry(c.Context(), false, func(r *registry.Registry) error {
+					_, err := o.runJob(c, r, nil, a.NewJob(), true)
+					return err
+				})
+			}
 			return o.withFinder(c.Context(), false, func(f *finder.Finder) error {
-				return importArchive(c, o, f, a)
+				j, err := o.runJob(c, f.Registry, handlers(o, f), a.NewJob(), false)
+				if j.ID == "" || j.State == registry.JobRunning { // it never began here
+					return err
+				}
+				return errors.Join(err, o.reportImport(c, f.Registry, j, report, err == nil))
 			})
 		},
 	}
-	c.Flags().StringVar(&gallery, "gallery", "missing", "gallery the cases belong to: missing or found")
-	c.Flags().StringVar(&manifest, "manifest", "", "CSV file inside DIR that lists the photos")
+	f := c.Flags()
+	f.StringVar(&gallery, "gallery", "missing", "gallery the cases belong to: missing or found")
+	f.StringVar(&manifest, "manifest", "", "CSV or XLSX file that says which photo is whose")
+	f.StringArrayVar(&mapped, "map", nil, "COLUMN=HEADING: what the manifest calls a column; once for each")
+	f.StringVar(&sheet, "sheet", "", "sheet of the workbook; by default the first")
+	f.BoolVar(&dryRun, "dry-run", false, "say what would happen, and write nothing to the registry")
+	f.StringVar(&report, "report", "", "file for what became of each file: .csv or .jsonl")
+	f.BoolVar(&detach, "detach", false, "leave it to a running 'homeward serve', which must be able to read the same path")
+	c.AddCommand(importReport(o))
 	return c
 }
 
-func importArchive(c *cobra.Command, o *options, f *finder.Finder, a *importer.Archive) error {
-	out, progress := c.OutOrStdout(), c.ErrOrStderr()
-	show := io.Discard
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		show = progress
-	}
-	bar := progressbar.NewOptions(-1, progressbar.OptionSetWriter(show), progressbar.OptionSetDescription("photos"),
-		progressbar.OptionShowIts(), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
-	lines := json.NewEncoder(out)
-	var failed error
-	tell := func(t importer.Outcome) {
-		if err := bar.Add(1); err != nil && failed == nil {
-			failed = err
-		}
-		if o.json {
-			if err := lines.Encode(t); err != nil && failed == nil {
-				failed = err
+// importReport prints what became of each file of an import.
+func importReport(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "report JOB [FILE.csv|FILE.jsonl]",
+		Short: "Print what became of each file of an import",
+		Long: `Print what became of each file of an import, as CSV, or as JSON lines with --json; into a file if one is named. JOB is its id, which
+'homeward jobs' lists. It says how things stand now. A report is kept for as long as its job.`,
+		Args: args(1, 2, "an import's id, and a file for the report"),
+		RunE: func(c *cobra.Command, given []string) error {
+			file := ""
+			if len(given) == 2 {
+				file = given[1]
 			}
-			return
-		}
-		if t.Reason == "" {
-			return
-		}
-		if err := bar.Clear(); err != nil && failed == nil {
-			failed = err
-		}
-		fmt.Fprintf(out, "%s  %s  %s\n", t.Result, t.Path, t.Reason)
+			if err := checkReportFile(file); err != nil {
+				return err
+			}
+			return o.withRegistry(c.Context(), true, func(r *registry.Registry) (err error) {
+				j, err := r.Job(c.Context(), registry.JobID(given[0]))
+				if errors.Is(err, registry.ErrNotFound) || err == nil && j.Kind != registry.JobImport {
+					return fmt.Errorf("there is no import %q: 'homeward jobs' lists them", given[0])
+				}
+				if err != nil {
+					return err
+				}
+				return writeReport(c.OutOrStdout(), file, o.json, func(tell func(importer.Line) error) error {
+					_, err := importer.ReadReport(c.Context(), r, j.ID, tell)
+					return err
+				})
+			})
+		},
 	}
-	report, err := importer.Import(c.Context(), f, a, runtime.GOMAXPROCS(0), tell)
-	if ferr := bar.Finish(); failed == nil {
-		failed = ferr
+}
+
+// checkReportFile refuses a file for a report in a form that there is not.
+func checkReportFile(file string) error {
+	switch strings.ToLower(filepath.Ext(file)) {
+	case ".csv", ".jsonl", "":
+		if file == "" || filepath.Ext(file) != "" {
+			return nil
+		}
 	}
-	if err == nil {
-		err = failed
+	return usageError{fmt.Errorf("report %s: name a file that ends in .csv or .jsonl", file)}
+}
+
+// writeReport writes lines to a file, which only the operator may read as it names people, or to w where none is named.
+func writeReport(w io.Writer, file string, asJSON bool, all func(func(importer.Line) error) error) (err error) {
+	if file != "" {
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		w, asJSON = f, strings.EqualFold(filepath.Ext(file), ".jsonl")
+		return writeLines(w, asJSON, all)
 	}
-	if err == nil && report == (importer.Report{}) {
-		return errors.New("no photos found: put each case's photos into a folder of its own, or name a --manifest")
+	return writeLines(w, asJSON, all)
+}
+
+func writeLines(w io.Writer, asJSON bool, all func(func(importer.Line) error) error) (err error) {
+	lines := importer.NewJSONLines(w)
+	if !asJSON {
+		if lines, err = importer.NewCSV(w); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	if err := all(lines.Write); err != nil {
+		return err
+	}
+	return lines.Flush()
+}
+
+// printSeen says how a manifest was read.
+func printSeen(w io.Writer, s importer.Seen) {
+	if s.Manifest == "" {
+		return
+	}
+	fmt.Fprintf(w, "Manifest: %s; columns %s.\n", s.Manifest, s.Columns)
+	if len(s.Unused) > 0 {
+		fmt.Fprintf(w, "Not used, as no column of that name is known: %s. Name them with --map if they should be.\n", strings.Join(s.Unused, ", "))
+	}
+}
+
+// shownReport prints the lines of a report that say something, up to a bound.
+type shownReport struct {
+	out  io.Writer
+	rest int
+	n    int
+}
+
+func (s *shownReport) tell(l importer.Line) {
+	reason := l.Reason
+	if l.Remark != "" {
+		reason = strings.TrimSpace(reason + " " + l.Remark)
+	}
+	if reason == "" || l.Outcome == importer.New {
+		return
+	}
+	if s.n++; s.n > shownLines {
+		s.rest++
+		return
+	}
+	result := l.Outcome
+	if l.Stored() {
+		result = importer.Added
+	}
+	if l.Line > 0 {
+		reason = fmt.Sprintf("line %d: %s", l.Line, reason)
+	}
+	fmt.Fprintf(s.out, "%s  %s  %s\n", result, l.Path, reason)
+}
+
+// reportImport prints what an import did; whole says whether it came to its end.
+func (o *options) reportImport(c *cobra.Command, r *registry.Registry, j registry.Job, file string, whole bool) error {
+	ctx, out := context.WithoutCancel(c.Context()), c.OutOrStdout()
+	lines, shown := json.NewEncoder(out), &shownReport{out: out}
+	var sum importer.Report
+	all := func(also func(importer.Line) error) (err error) {
+		sum, err = importer.ReadReport(ctx, r, j.ID, func(l importer.Line) error {
+			if err := also(l); err != nil {
+				return err
+			}
+			if o.json {
+				return lines.Encode(l)
+			}
+			shown.tell(l)
+			return nil
+		})
+		return err
+	}
+	err := error(nil)
+	if file == "" {
+		err = all(func(importer.Line) error { return nil })
+	} else {
+		err = writeReport(nil, file, false, all)
+	}
+	if err != nil {
+		return err
 	}
 	if o.json {
-		if jerr := lines.Encode(report); err == nil {
-			err = jerr
+		counts := j.Progress.Counts
+		seconds := func(ms int64) float64 { return float64(ms) / 1000 }
+		err = lines.Encode(struct {
+			Job registry.JobID `json:"job"`
+			importer.Report
+			Seconds map[string]float64 `json:"seconds"`
+		}{j.ID, sum, map[string]float64{
+			"total": j.Spent.Seconds(), "receive": seconds(counts[importer.CountReceive]), "decode": seconds(counts[importer.CountDecode]),
+			"inference": seconds(counts[importer.CountInference]), "store": seconds(counts[importer.CountStore]),
+		}})
+		return errors.Join(err, nothingTaken(whole, sum))
+	}
+	if shown.rest > 0 {
+		fmt.Fprintf(out, "… and %d more: 'homeward import report %s' lists all.\n", shown.rest, j.ID)
+	}
+	fmt.Fprintf(out, "cases: %d added, %d known before\nphotos: %d added, %d there before, %d not taken (%d unreadable, %d skipped)\n",
+		sum.CasesAdded, sum.CasesKnown, sum.Added, sum.Duplicates, sum.NotTaken(), sum.Unreadable, sum.Skipped)
+	for _, also := range []struct {
+		n    int64
+		text string
+	}{
+		{sum.NeedSubject, "photos show several faces: open their cases and choose the child's."},
+		{sum.NoFace + sum.TooPoor, "photos have no face that can be searched with; they stay with their cases."},
+		{sum.SetAside, "photos could not be analysed; they stay with their cases, and their reasons with them."},
+		{sum.Waiting, "photos are stored, and their faces are still being looked for."},
+		{sum.Alike, "photos look the same as one that is there already: see the report."},
+		{sum.NotReached, "photos that the manifest names have not been reached."},
+	} {
+		if also.n > 0 {
+			fmt.Fprintf(out, "%d %s\n", also.n, also.text)
 		}
-		return nothingTaken(err, report)
 	}
-	fmt.Fprintf(out, "cases: %d added, %d known before\nphotos: %d added, %d there before, %d skipped\n",
-		report.CasesAdded, report.CasesKnown, report.Added, report.Duplicates, report.Skipped)
-	if report.NeedSubject > 0 {
-		fmt.Fprintf(out, "%d photos show several faces: open their cases and choose the child's.\n", report.NeedSubject)
-	}
-	if report.NoFace > 0 {
-		fmt.Fprintf(out, "%d photos have no face that can be searched with; they stay with their cases.\n", report.NoFace)
-	}
-	return nothingTaken(err, report)
+	return nothingTaken(whole, sum)
 }
 
 // nothingTaken makes an import that could use no file at all a failure.
-func nothingTaken(err error, r importer.Report) error {
-	if err == nil && r.Added+r.Duplicates == 0 {
-		return fmt.Errorf("none of the %d files could be taken: their reasons are above", r.Skipped)
+func nothingTaken(whole bool, r importer.Report) error {
+	if whole && r.Added+r.Duplicates == 0 {
+		return fmt.Errorf("none of the %d files could be taken: their reasons are above", r.NotTaken())
 	}
+	return nil
+}
+
+// dryRunImport says what an import would do.
+func dryRunImport(c *cobra.Command, o *options, a importer.Args, file string) (err error) {
+	ctx, out := c.Context(), c.OutOrStdout()
+	r, err := registry.Open(ctx, o.data, registry.Options{OperatorKey: o.operatorKey, Existing: true})
+	switch {
+	case errors.Is(err, registry.ErrNotFound):
+		r = nil // all would be new
+	case err != nil:
+		return err
+	default:
+		defer func() { err = errors.Join(err, r.Close()) }()
+	}
+	var sum importer.DryReport
+	shown := &shownReport{out: out}
+	all := func(also func(importer.Line) error) (err error) {
+		sum, err = importer.DryRun(ctx, r, a, func(l importer.Line) error {
+			if !o.json {
+				shown.tell(l)
+			}
+			return also(l)
+		})
+		return err
+	}
+	switch {
+	case file != "":
+		err = writeReport(nil, file, false, all)
+	case o.json:
+		err = all(importer.NewJSONLines(out).Write)
+	default:
+		err = all(func(importer.Line) error { return nil })
+	}
+	if o.json {
+		return errors.Join(err, json.NewEncoder(out).Encode(sum))
+	}
+	if shown.rest > 0 {
+		fmt.Fprintf(out, "… and %d more: --report FILE.csv lists all.\n", shown.rest)
+	}
+	printSeen(out, sum.Seen)
+	fmt.Fprintf(out, "cases: %d new, %d known\nphotos: %d new, %d there already, %d could not be taken (%d unreadable, %d skipped)\nNothing was written. Whether a face is found, the import shows.\n",
+		sum.CasesNew, sum.CasesKnown, sum.New, sum.Known, sum.Unreadable+sum.Skipped, sum.Unreadable, sum.Skipped)
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -115,5 +116,13 @@ func (o *options) withRegistry(ctx context.Context, existing bool, do func(*regi
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
+	warnOfLoss(r)
 	return do(r)
+}
+
+// warnOfLoss tells whoever is at the command line that the database has lost something.
+func warnOfLoss(r *registry.Registry) {
+	if l := r.Loss(); l != nil {
+		fmt.Fprintf(os.Stderr, "homeward: warning: %v\n", l)
+	}
 }

@@ -19,9 +19,13 @@ import (
 
 	"homeward/finder"
 	"homeward/registry"
+	"homeward/worker"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	worker.Hook()
+	os.Exit(run())
+}
 
 // Exit codes: 0 done, 1 failed, 2 wrong usage.
 const (
@@ -32,6 +36,7 @@ const (
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := root().ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -72,10 +77,10 @@ func root() *cobra.Command {
 	p.StringVar(&o.data, "data", env("HOMEWARD_DATA", "data"), "the registry's directory (HOMEWARD_DATA)")
 	p.StringVar(&o.operatorKey, "operator-key", os.Getenv("HOMEWARD_OPERATOR_KEY"), "file of the operator's key (HOMEWARD_OPERATOR_KEY); by default operator.key in the data directory")
 	p.StringVar(&o.models, "models", os.Getenv("HOMEWARD_MODELS"), "directory of the model cards (HOMEWARD_MODELS)")
-	p.StringVar(&o.set, "set", env("HOMEWARD_SET", "default"), "name of the model set (HOMEWARD_SET)")
+	p.StringVar(&o.set, "set", os.Getenv("HOMEWARD_SET"), "name of the model set (HOMEWARD_SET), by default \"default\"; a registry keeps its own")
 	p.BoolVar(&o.json, "json", false, "print results as JSON")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.AddCommand(serveCommand(o), facesCommand(o), searchCommand(o), importCommand(o), modelsCommand(o), accountCommand(o), keyCommand(o), reunionCommand(o), regionCommand(o), auditCommand(o), retentionCommand(o), trainCommand(o), evalCommand(o), embedCommand(o))
+	c.AddCommand(serveCommand(o), facesCommand(o), searchCommand(o), importCommand(o), jobsCommand(o), reindexCommand(o), modelsCommand(o), accountCommand(o), keyCommand(o), reunionCommand(o), regionCommand(o), auditCommand(o), retentionCommand(o), trainCommand(o), evalCommand(o), embedCommand(o), checkCommand(o), repairCommand(o), statsCommand(o), backupCommand(o), restoreCommand(o), crossmatchCommand(o))
 	return c
 }
 
@@ -130,6 +135,7 @@ func (o *options) withFinder(ctx context.Context, existing bool, do func(*finder
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	warnOfLoss(f.Registry)
 	return do(f)
 }
 

@@ -8,12 +8,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	photos "homeward/internal/testphotos"
+	"homeward/internal/testworker"
+	"homeward/worker"
 )
 
 // beHomeward makes the test's own binary the command, for tests that need processes of it.
 const beHomeward = "HOMEWARD_TEST_BE_HOMEWARD"
 
 func TestMain(m *testing.M) {
+	testworker.Hurry()
+	worker.Hook()
 	if os.Getenv(beHomeward) != "" {
 		os.Exit(run())
 	}

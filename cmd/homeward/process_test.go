@@ -29,13 +29,24 @@ import (
 // process is a server in a process of its own.
 type process struct {
 	*client.Client
-	cmd    *exec.Cmd
-	output bytes.Buffer
-	exited chan error
+	address string
+	cmd     *exec.Cmd
+	output  said
+	exited  chan error
 }
 
 // startServer runs `homeward serve` on data and waits until it is ready.
-func startServer(t *testing.T, data, key string) *process {
+func startServer(t testing.TB, data, key string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startServerOf(t, self, data, key)
+}
+
+// startServerOf is startServer of a program: the test's own, or the command as it is built.
+func startServerOf(t testing.TB, program, data, key string) *process {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,12 +58,8 @@ func startServer(t *testing.T, data, key string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{Client: client.New("http://"+address, key), exited: make(chan error, 1)}
-	p.cmd = exec.Command(self, "--data", data, "--models", modelsDir, "serve", "--listen", address)
+	p := &process{Client: client.New("http://"+address, key), address: "http://" + address, exited: make(chan error, 1)}
+	p.cmd = exec.Command(program, "--data", data, "--models", modelsDir, "serve", "--listen", address)
 	p.cmd.Env = append(os.Environ(), beHomeward+"=1")
 	p.cmd.Stderr = &p.output
 	if err := p.cmd.Start(); err != nil {
@@ -82,7 +89,7 @@ func (p *process) kill() {
 }
 
 // stop asks the process to end.
-func (p *process) stop(t *testing.T) {
+func (p *process) stop(t testing.TB) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -93,7 +100,7 @@ func (p *process) stop(t *testing.T) {
 }
 
 // newKey makes a key for the registry in data.
-func newKey(t *testing.T, data string) string {
+func newKey(t testing.TB, data string) string {
 	t.Helper()
 	r, err := registry.Open(t.Context(), data, registry.Options{})
 	if err != nil {
@@ -114,7 +121,7 @@ func newKey(t *testing.T, data string) string {
 }
 
 // variant is a portrait that no other n gives the same bytes of.
-func variant(t *testing.T, img image.Image, n int) []byte {
+func variant(t testing.TB, img image.Image, n int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: 60 + n%40}); err != nil {
@@ -218,7 +225,7 @@ func waitUntilAnalysed(t *testing.T, p *process) {
 	}
 }
 
-func countFiles(t *testing.T, dir string) (n int) {
+func countFiles(t testing.TB, dir string) (n int) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
