@@ -29,6 +29,10 @@
 // All of it but the number of files, their sizes and times. The names of photo files say nothing about the photos. The operator's key is
 // never in a backup: whoever has the backup alone has nothing, and whoever has lost the operator's key has lost the backup too.
 //
+// # What is not in it
+//
+// The operator's key, and lost/: what a repair of the registry put aside there is of no photo that the registry knows.
+//
 // # What is forgotten
 //
 // A case that was destroyed in the registry lives on in the snapshots that were taken before, key and photos, until the last of them

@@ -25,6 +25,16 @@ var (
 	ErrNewer = errors.New("this backup was made by a newer Homeward: run that version")
 )
 
+// unreadable makes ErrDamaged of what a disk says of a file whose bytes it has lost: such a file is written anew as any other damaged one.
+func unreadable(err error) error {
+	for _, lost := range []error{syscall.EIO, syscall.EBADMSG, syscall.EUCLEAN} { // a sector, a checksum, the file system's own
+		if errors.Is(err, lost) {
+			return fmt.Errorf("%w: the disk cannot read it: %w", ErrDamaged, err)
+		}
+	}
+	return err
+}
+
 // DamagedError says that a snapshot cannot be restored whole.
 type DamagedError struct {
 	Snapshot int

@@ -14,13 +14,15 @@ import (
 type Pruned struct {
 	Removed []int `json:"removed"` // snapshots
 	Kept    []int `json:"kept"`
-	Files   int64 `json:"files"` // chunks and photos that no kept snapshot needs
+	Damaged []int `json:"damaged,omitempty"` // of those kept: not whole, and beyond the number that was to be kept
+	Files   int64 `json:"files"`             // chunks and photos that no kept snapshot needs
 	Bytes   int64 `json:"bytes"`
 }
 
-// Prune removes all snapshots but the newest keep ones whose own files can be read, and what only they needed. Ended in the midst, it
-// has removed some, and the next one goes on; no snapshot that it keeps ever lacks anything. ErrDamaged, with nothing removed, when it
-// cannot tell what a snapshot needs, or no snapshot can be read. ErrBusy while somebody else is at the backup.
+// Prune removes all snapshots but the newest keep ones that are whole as far as is known, and what only they needed. A snapshot that lacks
+// something, or of which something was found damaged, stays while it is newer than these; one whose own file cannot be read does not.
+// Ended in the midst, it has removed some, and the next one goes on; no snapshot that it keeps ever loses anything. ErrDamaged, with
+// nothing removed, when it cannot tell what a snapshot needs, or no snapshot can be read. ErrBusy while somebody else is at the backup.
 func (b *Backup) Prune(ctx context.Context, keep int) (out Pruned, err error) {
 	defer func() { err = wrap(err, "prune backup %s", b.dir) }()
 	if keep < 1 {
@@ -35,11 +37,24 @@ func (b *Backup) Prune(ctx context.Context, keep int) (out Pruned, err error) {
 	if err != nil {
 		return Pruned{}, err
 	}
+	notes, err := b.damagedNotes()
+	if err != nil {
+		return Pruned{}, err
+	}
+	there := make(map[sum]bool)
+	for _, folder := range []string{chunksName, photosName} {
+		if err := eachFile(filepath.Join(b.dir, folder), func(name sum, _ string) error {
+			there[name] = !notes[name]
+			return nil
+		}); err != nil {
+			return Pruned{}, err
+		}
+	}
 	used := make(map[sum]bool)
 	out.Removed, out.Kept = []int{}, []int{}
 	for i := len(all) - 1; i >= 0; i-- {
 		id := all[i]
-		if len(out.Kept) == keep {
+		if len(out.Kept)-len(out.Damaged) == keep {
 			out.Removed = append(out.Removed, id)
 			continue
 		}
@@ -51,8 +66,12 @@ func (b *Backup) Prune(ctx context.Context, keep int) (out Pruned, err error) {
 			out.Removed = append(out.Removed, id)
 			continue
 		}
+		whole := true
 		if err == nil {
-			err = b.mark(m, used)
+			err = b.eachNeeded(m, func(name sum) {
+				used[name] = true
+				whole = whole && there[name]
+			})
 		}
 		if errors.Is(err, ErrDamaged) {
 			return Pruned{}, fmt.Errorf("snapshot %d: %w; nothing was removed. Run 'homeward backup' first, which may heal it, or remove %s to give the snapshot up", id, err, snapshotFile(id))
@@ -60,7 +79,9 @@ func (b *Backup) Prune(ctx context.Context, keep int) (out Pruned, err error) {
 		if err != nil {
 			return Pruned{}, err
 		}
-		out.Kept = append(out.Kept, id)
+		if out.Kept = append(out.Kept, id); !whole {
+			out.Damaged = append(out.Damaged, id)
+		}
 	}
 	if len(out.Kept) == 0 && len(all) > 0 {
 		return Pruned{}, fmt.Errorf("no snapshot can be read: %w; nothing was removed", ErrDamaged)
@@ -106,20 +127,20 @@ func (b *Backup) Prune(ctx context.Context, keep int) (out Pruned, err error) {
 	return out, errors.Join(b.settle(), b.forgetDamage())
 }
 
-// mark notes what a snapshot needs. ErrDamaged when a list of its photos cannot be read.
-func (b *Backup) mark(m manifest, used map[sum]bool) error {
+// eachNeeded calls do with the name of each chunk and photo that a snapshot needs. ErrDamaged when a list of its photos cannot be read.
+func (b *Backup) eachNeeded(m manifest, do func(sum)) error {
 	names, err := sums(m.Chunks)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		used[name] = true
+		do(name)
 	}
 	return b.eachPhoto(m, func(list sum) error {
-		used[list] = true
+		do(list)
 		return nil
 	}, func(p photo) error {
-		used[p.name] = true
+		do(p.name)
 		return nil
 	})
 }

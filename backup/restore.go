@@ -343,7 +343,7 @@ func (b *Backup) copyPhotos(ctx context.Context, into string, id int, photos []p
 			if err := gctx.Err(); err != nil {
 				return err
 			}
-			err := copyPhoto(filepath.Join(b.dir, p.name.path(photosName)), filepath.Join(into, "photos"), p.name)
+			err := copyPhoto(filepath.Join(b.dir, p.name.path(photosName)), filepath.Join(into, "photos"), p)
 			if errors.Is(err, ErrDamaged) {
 				if bad[i] = true; despite {
 					return nil
@@ -379,8 +379,8 @@ func (b *Backup) copyPhotos(ctx context.Context, into string, id int, photos []p
 }
 
 // copyPhoto copies a photo's file, of which nothing is left when it is not whole.
-func copyPhoto(from, photos string, name sum) error {
-	path := name.path(photos)
+func copyPhoto(from, photos string, p photo) error {
+	path := p.name.path(photos)
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -388,14 +388,14 @@ func copyPhoto(from, photos string, name sum) error {
 	if err != nil {
 		return err
 	}
-	_, err = hashFile(from, name, f)
+	_, err = hashFile(from, p.name, p.size, f)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
 		_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 		if _, err = f.Seek(0, io.SeekStart); err == nil {
-			if _, back := hashStream(f, name, io.Discard); back != nil {
+			if _, back := hashStream(f, p.name, io.Discard); back != nil {
 				err = fmt.Errorf("%s: what was written reads back otherwise; the disk fails: %w", path, errReadBack)
 			}
 		}

@@ -45,6 +45,7 @@ type Report struct {
 	Healed        int64     `json:"healed"`                  // damaged files of the backup that were written anew
 	MissingFiles  []string  `json:"missing_files,omitempty"` // photo files that the registry itself has lost, and no earlier backup has
 	Oldest        time.Time `json:"oldest"`                  // when the oldest snapshot was taken
+	Unrecorded    string    `json:"unrecorded,omitempty"`    // why the registry's audit does not say that the snapshot was made
 }
 
 // Stages of a backup's progress.
@@ -93,7 +94,11 @@ func Run(ctx context.Context, r *registry.Registry, dir string, o Options) (_ Re
 	if err := clearTmp(dir); err != nil {
 		return Report{}, err
 	}
-	defer func() { err = errors.Join(err, clearTmp(dir)) }()
+	defer func() {
+		if left := clearTmp(dir); err != nil { // if not, the next one clears it
+			err = errors.Join(err, left)
+		}
+	}()
 	b, err := Open(dir, r.OperatorKey())
 	if errors.Is(err, ErrNoBackup) {
 		if err := create(ctx, dir, r.ID(), r.OperatorKey(), o.step); err != nil {
@@ -130,9 +135,8 @@ func Run(ctx context.Context, r *registry.Registry, dir string, o Options) (_ Re
 	if err := x.putManifest(ctx, x.id, m); err != nil {
 		return Report{}, err
 	}
-	if err := b.forgetDamage(); err != nil {
-		return Report{}, err
-	}
+	// The snapshot is made: nothing from here on is a reason to take another.
+	_ = b.forgetDamage() // the next one looks again
 	x.report.Info, x.report.MissingFiles, x.report.Oldest = m.info(x.id), m.Missing, m.At
 	for _, id := range all {
 		if first, err := b.manifest(id); err == nil {
@@ -140,9 +144,13 @@ func Run(ctx context.Context, r *registry.Registry, dir string, o Options) (_ Re
 			break
 		}
 	}
-	return x.report, r.Record(ctx, registry.Note{Action: "backup.made", Subject: fmt.Sprint(x.id), Detail: map[string]string{
+	err = r.Record(context.WithoutCancel(ctx), registry.Note{Action: "backup.made", Subject: fmt.Sprint(x.id), Detail: map[string]string{
 		"photos": fmt.Sprint(m.Photos), "new_photos": fmt.Sprint(x.report.NewPhotos), "gone": fmt.Sprint(len(m.Gone)), "missing": fmt.Sprint(len(m.Missing)),
 	}})
+	if err != nil {
+		x.report.Unrecorded = err.Error()
+	}
+	return x.report, nil
 }
 
 // Ready says whether dir can be this registry's backup, as Run does, and writes nothing.
@@ -231,7 +239,9 @@ func (x *run) keep(ctx context.Context, plain []byte) (sum, error) {
 		}
 		heals = true
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return name, err
+		if heals = errors.Is(unreadable(err), ErrDamaged); !heals {
+			return name, err
+		}
 	}
 	sealed, err := x.seal(plain, "chunk "+name.String())
 	if err != nil {
@@ -250,8 +260,11 @@ func (x *run) keep(ctx context.Context, plain []byte) (sum, error) {
 	return name, nil
 }
 
+var errKeep = errors.New("the backup could not be written")
+
 // database stores the database as it is at one moment, and lists the photo files that it names.
 func (x *run) database(ctx context.Context) (m manifest, photos []registry.PhotoFile, err error) {
+	var failed error // of the backup's disk, which is not the registry's
 	err = x.r.Snapshot(ctx, func(s *registry.Snapshot) error {
 		size := max(1, chunkBytes/s.PageSize) * s.PageSize
 		total := int64(s.PageSize) * s.Pages
@@ -295,8 +308,8 @@ func (x *run) database(ctx context.Context) (m manifest, photos []registry.Photo
 		if err == nil {
 			err = flush()
 		}
-		if wait := g.Wait(); wait != nil {
-			err = wait
+		if failed = g.Wait(); failed != nil {
+			return errKeep
 		}
 		if err != nil {
 			return err
@@ -307,6 +320,9 @@ func (x *run) database(ctx context.Context) (m manifest, photos []registry.Photo
 			return nil
 		})
 	})
+	if failed != nil {
+		return m, nil, failed
+	}
 	if err == nil {
 		err = x.at("database.kept")
 	}
@@ -373,12 +389,13 @@ func (x *run) photos(ctx context.Context, m *manifest, files []registry.PhotoFil
 func (x *run) photo(ctx context.Context, m *manifest, name sum) (int64, error) {
 	path := filepath.Join(x.dir, name.path(photosName))
 	have, err := os.Lstat(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	lost := errors.Is(unreadable(err), ErrDamaged)
+	if err != nil && !lost && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
 	trusted := have != nil && !x.reread(name)
 	if have != nil && !trusted {
-		switch _, err := hashFile(path, name, io.Discard); {
+		switch _, err := hashFile(path, name, maxPhoto, io.Discard); {
 		case err == nil:
 			trusted = true
 		case !errors.Is(err, ErrDamaged):
@@ -401,7 +418,7 @@ func (x *run) photo(ctx context.Context, m *manifest, name sum) (int64, error) {
 		if info.Size() == have.Size() {
 			return have.Size(), nil
 		}
-		if _, err := hashFile(path, name, io.Discard); err == nil {
+		if _, err := hashFile(path, name, maxPhoto, io.Discard); err == nil {
 			return have.Size(), nil // it is the registry's that is damaged
 		} else if !errors.Is(err, ErrDamaged) {
 			return 0, err
@@ -441,7 +458,7 @@ func (x *run) photo(ctx context.Context, m *manifest, name sum) (int64, error) {
 	x.report.NewPhotos++
 	x.report.NewPhotoBytes += size
 	x.report.Stored += size
-	if have != nil {
+	if have != nil || lost {
 		x.report.Healed++
 	}
 	return size, nil

@@ -75,20 +75,28 @@ func (b *Backup) eachPhoto(m manifest, list func(sum) error, do func(photo) erro
 				return err
 			}
 		}
-		raw, err := b.chunk(name)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name.path(chunksName), err)
+		if err := b.listed(name, do); err != nil {
+			return err
 		}
-		if len(raw)%photoRecord != 0 {
-			return fmt.Errorf("%s: %w", name.path(chunksName), ErrDamaged)
-		}
-		for ; len(raw) > 0; raw = raw[photoRecord:] {
-			var p photo
-			copy(p.name[:], raw)
-			p.size = int64(binary.BigEndian.Uint64(raw[len(sum{}):]))
-			if err := do(p); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+// listed calls do with every photo file of one list.
+func (b *Backup) listed(list sum, do func(photo) error) error {
+	raw, err := b.chunk(list)
+	if err == nil && len(raw)%photoRecord != 0 {
+		err = ErrDamaged
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", list.path(chunksName), err)
+	}
+	for ; len(raw) > 0; raw = raw[photoRecord:] {
+		var p photo
+		copy(p.name[:], raw)
+		p.size = int64(binary.BigEndian.Uint64(raw[len(sum{}):]))
+		if err := do(p); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -137,9 +145,9 @@ func ids(dir string) ([]int, error) {
 
 // manifest reads a snapshot's file. ErrDamaged when it is not as it was written.
 func (b *Backup) manifest(id int) (m manifest, err error) {
-	sealed, err := os.ReadFile(filepath.Join(b.dir, snapshotFile(id)))
+	sealed, err := readFile(filepath.Join(b.dir, snapshotFile(id)), maxManifest)
 	if err != nil {
-		return m, err
+		return m, fmt.Errorf("%s: %w", snapshotFile(id), err)
 	}
 	raw, err := b.open(sealed, "snapshot "+strconv.Itoa(id))
 	if err != nil {
@@ -163,6 +171,10 @@ func (b *Backup) putManifest(ctx context.Context, id int, m manifest) error {
 		return err
 	}
 	if err := b.settle(); err != nil {
+		return err
+	}
+	// What is used again may lie under a name that a backup gave it which ended before it was on disk.
+	if err := syncDisk(b.dir); err != nil {
 		return err
 	}
 	if err := b.at("snapshot.begun"); err != nil {

@@ -107,6 +107,9 @@ func damage(err error) (string, error) {
 	if strings.Contains(err.Error(), "missing") {
 		return "missing", nil
 	}
+	if strings.Contains(err.Error(), "the disk cannot read it") {
+		return "the disk cannot read it", nil
+	}
 	return "not as it was written", nil
 }
 
@@ -134,18 +137,27 @@ func (v *verifying) snapshot(ctx context.Context, id int) error {
 			v.tell(registry.Progress{Stage: StageDatabase, Done: int64(i), Total: int64(len(names)), Counts: map[string]int64{"snapshot": int64(id)}})
 		}
 	}
+	lists, err := sums(m.Lists)
+	if err != nil {
+		return err
+	}
 	var done int64
-	err = v.eachPhoto(m, func(list sum) error {
-		_, err := v.oneChunk(ctx, list, id)
-		return err
-	}, func(p photo) error {
-		if done++; v.tell != nil && done%64 == 0 {
-			v.tell(registry.Progress{Stage: StagePhotos, Done: done, Total: m.Photos, Counts: map[string]int64{"snapshot": int64(id)}})
+	for _, list := range lists {
+		ok, err := v.oneChunk(ctx, list, id)
+		if err != nil {
+			return err
 		}
-		return v.onePhoto(ctx, p, id)
-	})
-	if _, err := damage(err); err != nil { // a damaged list is noted by then
-		return err
+		if !ok {
+			continue
+		}
+		if err := v.listed(list, func(p photo) error {
+			if done++; v.tell != nil && done%64 == 0 {
+				v.tell(registry.Progress{Stage: StagePhotos, Done: done, Total: m.Photos, Counts: map[string]int64{"snapshot": int64(id)}})
+			}
+			return v.onePhoto(ctx, p, id)
+		}); err != nil {
+			return err
+		}
 	}
 	if v.deep && whole {
 		err := v.quickCheck(ctx, m, names)
@@ -191,11 +203,11 @@ func (v *verifying) onePhoto(ctx context.Context, p photo, id int) error {
 		var err error
 		if v.deep {
 			var n int64
-			n, err = hashFile(path, p.name, io.Discard)
+			n, err = hashFile(path, p.name, p.size, io.Discard)
 			v.out.Bytes += n
 		} else if info, e := os.Lstat(path); errors.Is(e, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: it is missing", ErrDamaged)
-		} else if err = e; err == nil && info.Size() != p.size {
+		} else if err = unreadable(e); err == nil && (info.Size() != p.size || !info.Mode().IsRegular()) {
 			err = ErrDamaged
 		}
 		if err != nil {
@@ -302,7 +314,7 @@ func (b *Backup) forgetDamage() error {
 			if folder == chunksName {
 				_, err = b.chunk(name)
 			} else {
-				_, err = hashFile(path, name, io.Discard)
+				_, err = hashFile(path, name, maxPhoto, io.Discard)
 			}
 			if _, err := damage(err); err != nil {
 				return err

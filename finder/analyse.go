@@ -104,8 +104,7 @@ func (f *Finder) settle(ctx context.Context, g *generation, p registry.Photo, a 
 	case errors.Is(failed, registry.ErrNotFound): // deleted while it was being looked at
 		return
 	case errors.Is(failed, registry.ErrSwitched): // it is queued
-		f.behind.Store(true)
-		f.wake()
+		f.switched()
 		return
 	case errors.Is(failed, context.Canceled), errors.Is(failed, context.DeadlineExceeded):
 		f.release(p.ID)
@@ -114,14 +113,27 @@ func (f *Finder) settle(ctx context.Context, g *generation, p registry.Photo, a 
 		f.log.Error("analysis cannot be saved", "photo", p.ID, "error", failed)
 		f.release(p.ID)
 		return
+	case f.ended.forgiven(p.ID, failed):
+		f.log.Error("a process was killed while it was at a photo, which is tried again", "photo", p.ID)
+		f.release(p.ID)
+		return
 	}
 	final := errors.As(failed, &unusable) || errors.Is(failed, registry.ErrCorrupt)
 	f.counts.failed.Add(1)
 	f.log.Error("analysis failed", "photo", p.ID, "try", p.Tries, "final", final, "error", failed)
-	if err := f.Registry.FailAnalysis(ctx, p.ID, failed.Error(), final); err != nil {
+	err := f.Registry.FailAnalysis(ctx, p.ID, g.templates, failed.Error(), final)
+	if errors.Is(err, registry.ErrSwitched) {
+		f.switched()
+	} else if err != nil {
 		f.log.Error("note a failed analysis", "photo", p.ID, "error", err)
 		f.release(p.ID)
 	}
+}
+
+// switched sees to it that a photo that was handed back, because another set answers meanwhile, is looked at under that.
+func (f *Finder) switched() {
+	f.behind.Store(true)
+	f.wake()
 }
 
 // release hands a claimed photo back to the queue. What cannot be handed back now, because the disk is full, is tried again

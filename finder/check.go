@@ -124,10 +124,11 @@ func (c *Care) compareIndex(ctx context.Context, g *generation, seq int64, deep 
 	if !deep {
 		every = max(1, total/checkSample)
 	}
+	var searches []search
 	var suspects []registry.Problem
 	n, seen := 0, 0
 	_, err := c.Registry.EachReference(ctx, g.templates, func(cs registry.Case, refs []registry.Reference) error {
-		refs = slices.DeleteFunc(refs, func(r registry.Reference) bool { return len(r.Template) != g.metric.Dim() }) // told by the registry's check
+		refs = sized(g, refs)
 		held := g.shelf.get(cs.ID)
 		if held == nil {
 			suspects = append(suspects, onCase(cs.ID, "index.missing", "it is not in the index"))
@@ -146,20 +147,22 @@ func (c *Care) compareIndex(ctx context.Context, g *generation, seq int64, deep 
 			suspects = append(suspects, onCase(cs.ID, "index.extra", "the index has faces of it that the registry has not"))
 		}
 		seen += len(refs)
+		s := search{in: cs.ID, gallery: cs.Gallery}
 		for _, r := range refs {
-			if n++; n%every != 0 {
-				continue
+			if n++; n%every == 0 {
+				s.with = append(s.with, r.Face)
 			}
-			found, err := c.findsItself(ctx, g, cs, refs, r)
-			if err != nil {
-				return err
-			}
-			if !found {
-				suspects = append(suspects, onFace(cs.ID, r, "index.not_found", "a search with it does not find its own case"))
-			}
+		}
+		if s.with != nil {
+			searches = append(searches, s)
 		}
 		return nil
 	})
+	if err == nil {
+		var lost []registry.Problem
+		lost, err = c.notFound(ctx, g, searches)
+		suspects = append(suspects, lost...)
+	}
 	if err != nil {
 		return fmt.Errorf("hold the index against the registry: %w", err)
 	}
@@ -179,22 +182,59 @@ func (c *Care) compareIndex(ctx context.Context, g *generation, seq int64, deep 
 	return nil
 }
 
+// search is a case with those of its faces that are to find it.
+type search struct {
+	in      registry.CaseID
+	gallery registry.Gallery
+	with    []registry.FaceID
+}
+
+// notFound searches, and tells what does not find its own case. It reads each case again: searches take minutes, and one transaction over
+// all of them would keep the registry's log from being folded into its database.
+func (c *Care) notFound(ctx context.Context, g *generation, searches []search) (lost []registry.Problem, err error) {
+	for _, s := range searches {
+		refs, err := c.Registry.References(ctx, s.in, g.templates)
+		if err != nil {
+			return nil, err
+		}
+		refs = sized(g, refs)
+		for _, r := range refs {
+			if !slices.Contains(s.with, r.Face) {
+				continue
+			}
+			found, err := c.findsItself(ctx, g, s.gallery, s.in, refs, r)
+			if err != nil {
+				return nil, err
+			}
+			if !found {
+				lost = append(lost, onFace(s.in, r, "index.not_found", "a search with it does not find its own case"))
+			}
+		}
+	}
+	return lost, nil
+}
+
+// sized leaves out what has no numbers, or another count of them than the generation's, which the registry's check tells.
+func sized(g *generation, refs []registry.Reference) []registry.Reference {
+	return slices.DeleteFunc(refs, func(r registry.Reference) bool { return len(r.Template) != g.metric.Dim() })
+}
+
 // findsItself says whether a search with a reference comes upon its own case as it must: where the case's best score puts it.
-func (c *Care) findsItself(ctx context.Context, g *generation, cs registry.Case, refs []registry.Reference, with registry.Reference) (bool, error) {
+func (c *Care) findsItself(ctx context.Context, g *generation, gallery registry.Gallery, id registry.CaseID, refs []registry.Reference, with registry.Reference) (bool, error) {
 	query := g.metric.Query(with.Template)
 	best := match.Inner(query, refs[0].Template)
 	for _, r := range refs[1:] {
 		best = max(best, match.Inner(query, r.Template))
 	}
 	hits, err := g.faces.Search(ctx, index.Query{Vector: query, Limit: checkTop, Filter: index.Filter{
-		Gallery: string(cs.Gallery), Statuses: []string{string(registry.StatusOpen), string(registry.StatusClosed)},
+		Gallery: string(gallery), Statuses: []string{string(registry.StatusOpen), string(registry.StatusClosed)},
 	}})
 	if err != nil {
 		return false, err
 	}
 	near := sameScore * max(1, best, -best)
 	for _, h := range hits {
-		if h.Case == string(cs.ID) {
+		if h.Case == string(id) {
 			return float64(h.Score) > best-near && float64(h.Score) < best+near, nil
 		}
 	}

@@ -88,7 +88,7 @@ func TestCheckIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("UPDATE templates SET sealed = CAST(substr(sealed, 1, 50) || x'00' || substr(sealed, 52) AS BLOB) WHERE rowid = (SELECT min(rowid) FROM templates)"); err != nil {
+	if _, err := db.Exec("UPDATE templates SET sealed = CAST(substr(sealed, 1, 50) || iif(substr(sealed, 51, 1) = x'00', x'01', x'00') || substr(sealed, 52) AS BLOB) WHERE rowid = (SELECT min(rowid) FROM templates)"); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

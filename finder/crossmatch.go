@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -59,28 +60,65 @@ var errSwitched = errors.New("another model set or metric has come into use")
 // than a shortlist, the case is compared as Standing does it.
 //
 // What is compared is the galleries as they were when the pass began. A case that changed since is due by itself, and pairs with it are
-// left to that.
+// left to that. All is compared under one generation: when another comes to answer meanwhile, it begins anew.
 func (f *Finder) Crossmatch(ctx context.Context, t *jobs.Task) error {
 	var args CrossmatchArgs
 	if err := json.Unmarshal(t.Job.Args, &args); err != nil || math.IsNaN(args.Threshold) || math.IsInf(args.Threshold, 0) {
 		return jobs.Final(fmt.Errorf("cross-match: what it is to do cannot be read: cancel it and begin another"))
 	}
-	side, after, err := parseCrossPlace(t.Job.Place)
+	side, after, under, err := parseCrossPlace(t.Job.Place)
 	if err != nil {
 		return jobs.Final(err)
 	}
 	counts := t.Job.Progress.Counts
 	for {
-		x := &crossing{Finder: f, task: t, at: newBar(args.Threshold * math.Ln10), counts: maps.Clone(counts)}
+		if err := f.abide(ctx); err != nil {
+			return err
+		}
+		now, err := f.Registry.ActiveGeneration(ctx)
+		if err != nil {
+			return err
+		}
+		x := &crossing{Finder: f, task: t, at: newBar(args.Threshold * math.Ln10), counts: maps.Clone(counts), generation: f.now(), term: termOf(now)}
+		if now.ID != x.templates { // switched in between
+			continue
+		}
+		if under != x.term { // what was compared before was compared under another, or others may have changed it since
+			side, after, x.counts = registry.Missing, 0, nil
+		}
 		if x.counts == nil {
 			x.counts = make(map[string]int64)
 		}
-		err := x.from(ctx, side, after)
+		err = x.from(ctx, side, after)
+		if err == nil { // a switch leaves it to a cross-match that is running
+			if now, err = f.Registry.ActiveGeneration(ctx); err == nil && termOf(now) != x.term {
+				err = errSwitched
+			}
+		}
 		if !errors.Is(err, errSwitched) {
 			return err
 		}
 		f.log.Info("cross-match begins anew", "reason", err)
-		side, after, counts = registry.Missing, 0, nil
+		under = ""
+	}
+}
+
+// termOf names the time for which a generation answers: after another it may answer again.
+func termOf(g registry.Generation) string { return fmt.Sprintf("%s@%d", g.ID, g.ActiveAt.UnixMilli()) }
+
+// abide is CatchUp, and waits for a generation that cannot be gone over to for now: a job that gave up would be missed when it can be. What a
+// person has to put right is an error.
+func (f *Finder) abide(ctx context.Context) error {
+	for {
+		err := f.CatchUp(ctx)
+		if err == nil || !f.behind.Load() || errors.Is(err, ErrOtherModels) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(followEvery):
+		}
 	}
 }
 
@@ -91,9 +129,10 @@ type crossing struct {
 	at     bar
 	counts map[string]int64
 
-	*generation
-	asOf   int64      // the galleries are as of this change, or later
-	others crossOther // of the gallery that cases are compared with
+	*generation            // under which all of it is compared
+	term        string     // for which that answers
+	asOf        int64      // the galleries are as of this change, or later
+	others      crossOther // of the gallery that cases are compared with
 }
 
 // crossOther is the open cases of a gallery that have faces, as they are multiplied.
@@ -117,11 +156,13 @@ func (x *crossing) from(ctx context.Context, side registry.Gallery, after int64)
 
 // pass compares the cases of a gallery behind a number with the whole other gallery.
 func (x *crossing) pass(ctx context.Context, g registry.Gallery, after int64) error {
-	if err := x.CatchUp(ctx); err != nil {
+	if err := x.abide(ctx); err != nil {
 		return err
 	}
-	// In this order: the shelf is as of that change or later, and what came in between is due.
-	x.generation, x.asOf = x.now(), x.followed.Load()
+	if x.now() != x.generation {
+		return errSwitched
+	}
+	x.asOf = x.followed.Load() // the shelf is as of that change or later, and what came in between is due
 	own, err := x.Registry.OpenCases(ctx, g)
 	if err != nil {
 		return err
@@ -131,7 +172,7 @@ func (x *crossing) pass(ctx context.Context, g registry.Gallery, after int64) er
 	}
 	done, _ := slices.BinarySearchFunc(own, after+1, func(c registry.OpenCase, n int64) int { return int(c.N - n) })
 	save := func() error {
-		if err := x.task.Save(ctx, crossPlace(g, after), registry.Progress{Stage: string(g), Done: int64(done), Total: int64(len(own)), Counts: x.counts}); err != nil {
+		if err := x.task.Save(ctx, crossPlace(g, after, x.term), registry.Progress{Stage: string(g), Done: int64(done), Total: int64(len(own)), Counts: x.counts}); err != nil {
 			return err
 		}
 		return ctx.Err()
@@ -373,17 +414,20 @@ func atOnce(ctx context.Context, n int, do func(i int) error) error {
 	return g.Wait()
 }
 
-// crossPlace is where a cross-match goes on: behind the case of a gallery with this number.
-func crossPlace(g registry.Gallery, after int64) string { return fmt.Sprintf("%s %d", g, after) }
+// crossPlace is where a cross-match goes on: behind the case of a gallery with this number, as long as the term lasts that it was begun in.
+func crossPlace(g registry.Gallery, after int64, term string) string {
+	return fmt.Sprintf("%s %d %s", g, after, term)
+}
 
-func parseCrossPlace(place string) (g registry.Gallery, after int64, err error) {
+func parseCrossPlace(place string) (g registry.Gallery, after int64, term string, err error) {
 	if place == "" {
-		return registry.Missing, 0, nil
+		return registry.Missing, 0, "", nil
 	}
-	side, n, _ := strings.Cut(place, " ")
+	side, rest, _ := strings.Cut(place, " ")
+	n, term, _ := strings.Cut(rest, " ")
 	after, err = strconv.ParseInt(n, 10, 64)
 	if g = registry.Gallery(side); err != nil || after < 0 || g != registry.Missing && g != registry.Found {
-		return "", 0, fmt.Errorf("cross-match: it cannot go on at %q: cancel it and begin another", place)
+		return "", 0, "", fmt.Errorf("cross-match: it cannot go on at %q: cancel it and begin another", place)
 	}
-	return g, after, nil
+	return g, after, term, nil
 }

@@ -345,6 +345,133 @@ func TestCrossmatchSwitched(t *testing.T) {
 	}
 }
 
+// takeOverPlain makes the registry's active generation that of the set "plain", which knows none of the crowd's faces.
+func takeOverPlain(t testing.TB, f *Finder) string {
+	t.Helper()
+	g, err := f.openGeneration("plain", "")
+	if err == nil {
+		err = errors.Join(f.Registry.TakeOver(t.Context(), g.record(), f.crossmatch()), g.retire())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.templates
+}
+
+// TestCrossmatchOfOneGeneration stops a cross-match late in its second pass, switches, and lets it go on: all pairs are compared under what
+// answers then.
+func TestCrossmatchOfOneGeneration(t *testing.T) {
+	f := openCrossing(t, t.TempDir(), 1)
+	c := &crowd{f: f, rng: rand.New(rand.NewPCG(4, 4))}
+	for range 20 {
+		c.person()
+		c.store(t, registry.Missing)
+		c.store(t, registry.Found)
+	}
+	if err := f.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	place := crossmatch(t, f, 1).Place
+	leads := len(openLeads(t, f))
+	now := f.now()
+	again := newGeneration(now.eyes, now.set, now.metric)
+	again.faces, again.shelf, again.templates = now.faces, now.shelf, "other.1"
+	under := ""
+	for _, g := range []*generation{again, now} { // and back: the other has left its strengths
+		j, _, err := f.Registry.Enqueue(t.Context(), registry.NewJob{Kind: registry.JobCrossmatch, About: CrossmatchAbout, Args: CrossmatchArgs{1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Registry.TakeJob(t.Context(), j.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Registry.SaveJob(t.Context(), j.ID, place, registry.Progress{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Registry.EndJob(t.Context(), j.ID, registry.JobPaused, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Registry.TakeOver(t.Context(), g.record(), f.crossmatch()); err != nil {
+			t.Fatal(err)
+		}
+		f.current.Store(g)
+		runner := jobs.Runner{Registry: f.Registry, Handlers: map[registry.JobKind]jobs.Handler{registry.JobCrossmatch: f.Crossmatch}}
+		if j, err = runner.One(t.Context(), j.ID, nil); err != nil || j.State != registry.JobDone || j.Progress.Counts[CrossCompared] != 40 {
+			t.Errorf("under %s: %+v %v", g.templates, j, err)
+		}
+		for _, l := range openLeads(t, f) {
+			if l.ModelSet == g.templates {
+				leads--
+			}
+		}
+		if leads != 0 {
+			t.Errorf("%d leads are not of %s", leads, g.templates)
+		}
+		leads, under = len(openLeads(t, f)), g.templates
+	}
+	if under != f.TemplateSet() {
+		t.Error(f.TemplateSet(), "answers")
+	}
+}
+
+// TestCrossmatchMeetsSwitch switches while a cross-match is in its first pass, and while it is in the last block: it begins anew under what
+// the registry has then, which this process has yet to go over to.
+func TestCrossmatchMeetsSwitch(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		f := openCrossing(t, t.TempDir(), 1)
+		c := &crowd{f: f, rng: rand.New(rand.NewPCG(4, 4))}
+		for range 3 { // less than a block
+			c.person()
+			c.store(t, registry.Missing)
+			c.store(t, registry.Found)
+		}
+		j, _, err := f.Registry.Enqueue(t.Context(), registry.NewJob{Kind: registry.JobCrossmatch, About: CrossmatchAbout, Args: CrossmatchArgs{1}, Here: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := ""
+		f.log = slog.New(told(func() {
+			if plain == "" {
+				plain = "under way"
+				plain = takeOverPlain(t, f)
+			}
+		}))
+		runner := jobs.Runner{Registry: f.Registry, Handlers: map[registry.JobKind]jobs.Handler{registry.JobCrossmatch: func(ctx context.Context, task *jobs.Task) error {
+			if late {
+				now, err := f.Registry.ActiveGeneration(ctx)
+				if err != nil {
+					return err
+				}
+				task.Job.Place = crossPlace(registry.Found, 0, termOf(now))
+			}
+			return f.Crossmatch(ctx, task)
+		}}}
+		j, err = runner.One(t.Context(), j.ID, nil)
+		if err != nil || j.State != registry.JobDone || plain == "" || f.TemplateSet() != plain || !strings.Contains(j.Place, plain+"@") || j.Progress.Counts[CrossCompared] != 0 {
+			t.Errorf("late %v: %+v %v, under %s", late, j, err, f.TemplateSet())
+		}
+	}
+}
+
+// TestCrossmatchWaits does not use up its tries while another generation cannot be gone over to for now.
+func TestCrossmatchWaits(t *testing.T) {
+	f := openCrossing(t, t.TempDir(), 1)
+	plain := takeOverPlain(t, f)
+	f.failed = swapFailure{plain, time.Now().Add(followEvery + followEvery/2 - swapRetry), errors.New("for now")}
+	began := 0
+	all, err := f.Registry.Jobs(t.Context(), 9)
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
+	}
+	runner := jobs.Runner{Registry: f.Registry, Handlers: map[registry.JobKind]jobs.Handler{registry.JobCrossmatch: func(ctx context.Context, task *jobs.Task) error {
+		began++
+		return f.Crossmatch(ctx, task)
+	}}}
+	if j, err := runner.One(t.Context(), all[0].ID, nil); err != nil || j.State != registry.JobDone || began != 1 || f.TemplateSet() != plain {
+		t.Errorf("%+v %v, begun %d times, under %s", j, err, began, f.TemplateSet())
+	}
+}
+
 // told is a log that calls a function.
 type told func()
 

@@ -129,14 +129,25 @@ type evaluation struct {
 	out           Evaluation
 }
 
-// evaluate says what a switch to g would change, which it loads. tell is told how many cases of how many were compared; its error ends it.
-func (f *Finder) evaluate(ctx context.Context, g *generation, threshold float64, tell func(done, total int) error) (Evaluation, error) {
-	if _, err := f.load(ctx, g); err != nil {
+// evaluate says what a switch to g would change, which it loads for that and empties again; build brings it up to what came in meanwhile. tell is told how many cases of how many were compared; its error ends it.
+func (f *Finder) evaluate(ctx context.Context, g *generation, threshold float64, build func() error, tell func(done, total int) error) (Evaluation, error) {
+	defer g.empty() // a switch loads what it goes over to, and what answers is still there
+	seq, err := f.load(ctx, g)
+	if err == nil {
+		err = build()
+	}
+	if err != nil {
 		return Evaluation{}, err
 	}
-	e := &evaluation{Finder: f, before: f.now(), after: g, at: newBar(threshold * math.Ln10)}
+	before, err := f.level(ctx, g, seq)
+	if err != nil {
+		return Evaluation{}, err
+	}
+	e := &evaluation{Finder: f, before: before, after: g, at: newBar(threshold * math.Ln10)}
 	e.out = Evaluation{Before: e.before.templates, After: g.templates, At: time.Now().UTC().Truncate(time.Second), Threshold: threshold}
-	e.photos()
+	if err := e.photos(ctx); err != nil {
+		return Evaluation{}, err
+	}
 	reunions, err := f.Registry.Reunions(ctx)
 	if err != nil {
 		return Evaluation{}, err
@@ -168,9 +179,36 @@ func (f *Finder) evaluate(ctx context.Context, g *generation, threshold float64,
 	return e.out, nil
 }
 
-// photos compares by which photos children can be found.
-func (e *evaluation) photos() {
+// level brings g, which is as of a change, and the current generation up to the same one, and returns the latter.
+func (f *Finder) level(ctx context.Context, g *generation, seq int64) (*generation, error) {
+	f.catchUp.Lock()
+	defer f.catchUp.Unlock()
+	now := f.now()
+	// The current one is told of it again when it follows, which does no harm.
+	return now, f.eachChange(ctx, min(seq, f.followed.Load()), func(ctx context.Context, ch registry.Change, c *registry.Case) error {
+		if err := f.followFaces(ctx, now, ch, c); err != nil {
+			return err
+		}
+		return f.followFaces(ctx, g, ch, c)
+	})
+}
+
+// photos compares by which photos children can be found. What has just come in and was not built yet counts on neither side.
+func (e *evaluation) photos(ctx context.Context) error {
 	before, after := e.before.shelf.photos(), e.after.shelf.photos()
+	for n := int64(0); ; {
+		late, err := e.Registry.Unbuilt(ctx, e.after.templates, n, buildBatch)
+		if err != nil {
+			return err
+		}
+		for _, u := range late {
+			n = u.N
+			delete(before, u.Photo)
+		}
+		if len(late) < buildBatch {
+			break
+		}
+	}
 	p := &e.out.Photos
 	p.Before, p.After = len(before), len(after)
 	only := func(in, notIn map[registry.PhotoID]struct{}, out *Some[registry.PhotoID]) {
@@ -187,6 +225,7 @@ func (e *evaluation) photos() {
 	}
 	only(after, before, &p.Gained)
 	only(before, after, &p.Lost)
+	return nil
 }
 
 // photos are those that have a face on the shelf.
@@ -281,13 +320,26 @@ func (e *evaluation) sum(all []MatedStrength) (m MatedResult) {
 	return m
 }
 
-// mated compares a confirmed pair under a generation; ok is false where a side has no face.
-func (e *evaluation) mated(ctx context.Context, g *generation, u registry.Reunion) (s MatedStrength, ok bool, err error) {
-	m, o := g.shelf.get(u.Missing), g.shelf.get(u.Found)
+// strength is what speaks for a pair under a generation; nil where a side has no face, or one whose template is damaged so that this is no number.
+func (e *evaluation) strength(g *generation, missing, found registry.CaseID) *float64 {
+	m, o := g.shelf.get(missing), g.shelf.get(found)
 	if !m.comparable() || !o.comparable() {
+		return nil
+	}
+	score := e.compare(g, m).weigh(found, o).score / math.Ln10
+	if math.IsNaN(score) || math.IsInf(score, 0) {
+		return nil
+	}
+	return &score
+}
+
+// mated compares a confirmed pair under a generation; ok is false where it has no strength.
+func (e *evaluation) mated(ctx context.Context, g *generation, u registry.Reunion) (s MatedStrength, ok bool, err error) {
+	score := e.strength(g, u.Missing, u.Found)
+	if score == nil {
 		return s, false, nil
 	}
-	s.LogLR = e.compare(g, m).weigh(u.Found, o).score / math.Ln10
+	s.LogLR = *score
 	if s.RankFound, err = e.rank(ctx, g, u.Missing, u.Found); err == nil {
 		s.RankMissing, err = e.rank(ctx, g, u.Found, u.Missing)
 	}
@@ -384,7 +436,7 @@ func (e *evaluation) leads(ctx context.Context) error {
 		}
 		for _, l := range leads {
 			out.Known++
-			before, after := e.weighed(e.before, l), e.weighed(e.after, l)
+			before, after := e.strength(e.before, l.Missing, l.Found), e.strength(e.after, l.Missing, l.Found)
 			was, is := before != nil && *before >= e.out.Threshold, after != nil && *after >= e.out.Threshold
 			switch {
 			case was && !is:
@@ -404,14 +456,4 @@ func (e *evaluation) leads(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// weighed is a lead's strength under a generation; nil where a side has no face.
-func (e *evaluation) weighed(g *generation, l registry.Lead) *float64 {
-	m, o := g.shelf.get(l.Missing), g.shelf.get(l.Found)
-	if !m.comparable() || !o.comparable() {
-		return nil
-	}
-	score := e.compare(g, m).weigh(l.Found, o).score / math.Ln10
-	return &score
 }

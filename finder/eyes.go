@@ -3,6 +3,7 @@ package finder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,11 @@ const (
 	bulkRests = 3 * time.Minute
 	// unstoredTries is how many processes a photo may end that is not stored, before it is refused.
 	unstoredTries = 2
+	// endsForgiven is how many processes may be killed from outside over a stored photo before that counts as its doing: a photo for which
+	// the system kills processes for their memory must not come round for ever.
+	endsForgiven = 5
+	// endsKept bounds the photos of which that is remembered.
+	endsKept = 1000
 )
 
 // eyes look at photos under one model set, in processes of their own: some for what people wait for, and some for bulk work, which
@@ -80,10 +86,11 @@ func (e *eyes) analyse(ctx context.Context, bulk bool, read func() ([]byte, erro
 }
 
 // receive is analyse for a photo that is not stored before decoded, unless nil, is called. One that ends the process before that is
-// given to another, and refused with an *engine.PhotoError when that one ends too.
+// given to another, and refused with an *engine.PhotoError when that one ends too; worker.ErrEnded when that one was killed from outside:
+// then someone who waits may try again, and bulk work does, endsForgiven times, so that no photo stands in the way of all that follow.
 func (e *eyes) receive(ctx context.Context, bulk bool, read func() ([]byte, error), decoded func(engine.Header) error) (a *engine.Analysis, err error) {
 	stored := false
-	err = twice(func() (err error) {
+	once := func() (err error) {
 		a, err = e.analyse(ctx, bulk, read, func(h engine.Header) error {
 			if decoded == nil {
 				return nil
@@ -92,12 +99,20 @@ func (e *eyes) receive(ctx context.Context, bulk bool, read func() ([]byte, erro
 			return decoded(h)
 		})
 		return err
-	}, func() bool { return stored })
-	return a, err
+	}
+	for ends := unstoredTries; ; ends += unstoredTries {
+		err = twice(once, func() bool { return stored })
+		if !bulk || !errors.Is(err, worker.ErrEnded) {
+			return a, err
+		}
+		if crashed := new(worker.CrashError); ends > endsForgiven && errors.As(err, &crashed) {
+			return nil, &engine.PhotoError{Code: engine.CodeCrashed, Text: crashed.Reason}
+		}
+	}
 }
 
-// twice does what may end a process, once more if it did, and refuses the photo the second time; unless stop says that a crash is to be
-// told as it is.
+// twice does what may end a process, once more if it did, and refuses the photo the second time, unless the process was killed from outside
+// then, or stop says that a crash is to be told as it is.
 func twice(do func() error, stop func() bool) error {
 	var crashed *worker.CrashError
 	for range unstoredTries {
@@ -106,7 +121,31 @@ func twice(do func() error, stop func() bool) error {
 			return err
 		}
 	}
+	if crashed.Outside {
+		return fmt.Errorf("%w: %w", worker.ErrEnded, crashed)
+	}
 	return &engine.PhotoError{Code: engine.CodeCrashed, Text: crashed.Reason}
+}
+
+// endings counts, for each stored photo, the processes that were killed from outside while they were at it. Its zero value is ready.
+type endings struct {
+	mu sync.Mutex
+	of map[registry.PhotoID]int
+}
+
+// forgiven says whether err is that a process was killed from outside, and the photo not to be blamed for it yet.
+func (e *endings) forgiven(id registry.PhotoID, err error) bool {
+	var crashed *worker.CrashError
+	if !errors.As(err, &crashed) || !crashed.Outside {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.of == nil || len(e.of) >= endsKept { // forgetting them all gives some photos a few tries more
+		e.of = map[registry.PhotoID]int{}
+	}
+	e.of[id]++
+	return e.of[id] <= endsForgiven
 }
 
 // warm starts the first process for what people wait for, so that nobody waits for it, and finds out whether the models run.

@@ -3,6 +3,7 @@ package finder_test
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	photos "homeward/internal/testphotos"
 	"homeward/internal/testworker"
 	"homeward/registry"
+	"homeward/worker"
 )
 
 // refused asks err to say that the photo ends whatever reads it.
@@ -110,4 +112,58 @@ func setAside(t *testing.T, f *finder.Finder, id registry.PhotoID) registry.Phot
 			t.Fatalf("the photo is not set aside: %+v", p)
 		}
 	}
+}
+
+// TestKilledProcesses has processes killed over photos, as the system does that is out of memory.
+func TestKilledProcesses(t *testing.T) {
+	var said lines
+	f, _ := open(t, finder.Config{Data: t.TempDir(), Models: "../models", Workers: 2, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	ctx, good := t.Context(), photos.Read(t, photos.Obama)
+	c, err := f.Registry.CreateCase(ctx, registry.Case{Gallery: registry.Missing})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// Before it is stored: not refused, unless it stands in the way of others.
+	if _, err := f.ProbePhoto(ctx, "", bytes.NewReader(testworker.KilledInDecoder(good))); !errors.Is(err, worker.ErrEnded) {
+		t.Errorf("search: %v, want %v", err, worker.ErrEnded)
+	}
+	if _, _, err = f.AddPhoto(ctx, c.ID, finder.NewPhoto{}, bytes.NewReader(testworker.KilledInDecoder(good))); !errors.Is(err, worker.ErrEnded) {
+		t.Errorf("upload: %v, want %v", err, worker.ErrEnded)
+	}
+	_, _, err = f.AddPhoto(ctx, c.ID, finder.NewPhoto{Bulk: true}, bytes.NewReader(testworker.KilledInDecoder(good)))
+	if photo := new(engine.PhotoError); !errors.As(err, &photo) || photo.Code != engine.CodeCrashed {
+		t.Errorf("bulk upload: %v, want a photo refused as %s", err, engine.CodeCrashed)
+	}
+	if stored, err := f.Registry.PhotosOf(ctx, c.ID); err != nil || len(stored) != 0 {
+		t.Errorf("%d photos stay, %v", len(stored), err)
+	}
+
+	// Once it is stored it gets its tries back, though not for ever.
+	p, _, err := f.AddPhoto(ctx, c.ID, finder.NewPhoto{}, bytes.NewReader(testworker.KilledInModel(good)))
+	if err != nil || p.State == registry.Analysed {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	setAside(t, f, p.ID)
+	if back, failed := said.count("which is tried again"), said.count("analysis failed"); back != 5 || failed != registry.MaxTries {
+		t.Errorf("handed back %d times and failed %d, want 5 and %d", back, failed, registry.MaxTries)
+	}
+}
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) count(words string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.all.String(), words)
 }

@@ -28,6 +28,7 @@ type Config struct {
 	Data        string // the registry's directory
 	OperatorKey string // path of the operator's key; empty for the one in Data
 	Existing    bool   // refuse to make a registry where there is none
+	GoOver      bool   // go over to models or a metric that were replaced under their names; else that is ErrOtherModels
 	Models      string // directory of the model cards; empty for models.DefaultDir
 	// Set is the name of the model set that a new registry works with; empty for "default". A registry that has one works with that: another
 	// that is named here is refused.
@@ -71,6 +72,7 @@ type Finder struct {
 
 	probes *probes
 	work   chan struct{}
+	ended  endings
 
 	mu       sync.Mutex
 	building map[string]struct{} // the generations that this process is building

@@ -180,10 +180,12 @@ func TestAnotherMetric(t *testing.T) {
 		metric.Between[i] *= 1.5
 	}
 	writeMetric(t, metric, filepath.Join(models, "metrics/default.json"))
-	if _, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models, Existing: true}); !errors.Is(err, finder.ErrOtherModels) {
-		t.Errorf("a command beside a server goes over to other models: %v", err)
+	for _, existing := range []bool{true, false} { // such as a search, and an import
+		if _, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models, Existing: existing}); !errors.Is(err, finder.ErrOtherModels) {
+			t.Errorf("a command beside a server goes over to other models: %v", err)
+		}
 	}
-	g, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models}) // not run: nothing could be analysed
+	g, err := finder.Open(t.Context(), finder.Config{Data: data, Models: models, GoOver: true}) // not run: nothing could be analysed
 	if err != nil {
 		t.Fatal(err)
 	}

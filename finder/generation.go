@@ -108,15 +108,17 @@ func newGeneration(e *eyes, set models.Set, metric *match.Metric) *generation {
 		set: set, metric: metric,
 		fingerprints: make(map[string]string, len(set.Recognisers)),
 		templates:    set.ID + "." + metric.ID(),
-		faces:        index.NewExact(metric.Dim()),
-		shelf:        newShelf(),
 		eyes:         e,
 	}
+	g.empty()
 	for _, r := range set.Recognisers {
 		g.fingerprints[r.Name] = r.Fingerprint()
 	}
 	return g
 }
+
+// empty leaves it without faces. Nobody must be searching in it.
+func (g *generation) empty() { g.faces, g.shelf = index.NewExact(g.metric.Dim()), newShelf() }
 
 // record is the generation as the registry keeps it.
 func (g *generation) record() registry.Generation {
@@ -142,7 +144,7 @@ func (f *Finder) openRecorded(want registry.Generation) (*generation, error) {
 }
 
 // choose finds the generation to answer with: the registry's active one, or the configured set for a registry that has none. Models or a
-// metric that were replaced by others of the same name are gone over to, as they cannot be had any more.
+// metric that were replaced by others of the same name are gone over to where Config.GoOver says so, as they cannot be had any more.
 func (f *Finder) choose(ctx context.Context) (*generation, error) {
 	var active registry.Generation
 	if f.Registry != nil {
@@ -214,7 +216,7 @@ func (f *Finder) goOver(ctx context.Context, from registry.Generation, g *genera
 			err = errors.Join(err, g.retire())
 		}
 	}()
-	if f.config.Existing { // a command with other files must not change what a server beside it answers with
+	if !f.config.GoOver { // a command with other files must not change what a server beside it answers with
 		return fmt.Errorf("%w: set %s is %s now, and the registry works with %s. Start homeward serve to go over to it, or put the old files back",
 			ErrOtherModels, g.set.Name, g.templates, from.ID)
 	}

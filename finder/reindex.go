@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,25 +97,49 @@ func (f *Finder) Reindex(ctx context.Context, t *jobs.Task) error {
 		return jobs.Final(err)
 	}
 	defer func() { _ = g.retire() }() // processes that are killed
-	for {
-		err = f.build(ctx, g, func(p registry.Progress) error { return t.Save(ctx, p.Stage, p) })
-		if !errors.Is(err, ErrBuilding) {
-			break
-		}
-		select { // a server is keeping it current
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(followEvery):
-		}
-	}
-	if errors.Is(err, ErrOtherModels) {
-		return jobs.Final(err)
-	}
+	built, err := f.Registry.BuiltCount(ctx, want.ID)
 	if err != nil {
-		return fmt.Errorf("build %s: %w", want.ID, err)
+		return err
 	}
-	e, err := f.evaluate(ctx, g, args.Threshold, func(done, total int) error {
-		return t.Save(ctx, ReindexComparing, registry.Progress{Stage: ReindexComparing, Done: int64(done), Total: int64(total)})
+	place, counts := t.Job.Place, map[string]int64{}
+	save := func(p registry.Progress) error {
+		if p.Counts != nil {
+			counts = p.Counts
+		}
+		p.Counts = counts
+		place = reindexPlace(place, built, p)
+		return t.Save(ctx, place, p)
+	}
+	build := func() error {
+		before := counts
+		for {
+			err := f.build(ctx, g, func(p registry.Progress) error {
+				p.Counts = maps.Clone(p.Counts)
+				for name, n := range before {
+					p.Counts[name] += n
+				}
+				return save(p)
+			})
+			switch {
+			case errors.Is(err, ErrOtherModels), errors.Is(err, registry.ErrNotFound):
+				return jobs.Final(err)
+			case err == nil:
+				return nil
+			case !errors.Is(err, ErrBuilding):
+				return fmt.Errorf("build %s: %w", want.ID, err)
+			}
+			select { // a server is keeping it current
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(followEvery):
+			}
+		}
+	}
+	if err := build(); err != nil {
+		return err
+	}
+	e, err := f.evaluate(ctx, g, args.Threshold, build, func(done, total int) error {
+		return save(registry.Progress{Stage: ReindexComparing, Done: int64(done), Total: int64(total)})
 	})
 	if err != nil {
 		return fmt.Errorf("evaluate %s: %w", want.ID, err)
@@ -125,6 +151,17 @@ func (f *Finder) Reindex(ctx context.Context, t *jobs.Task) error {
 		return nil
 	}
 	return f.SwitchTo(ctx, want.ID)
+}
+
+// reindexPlace is where a reindex is: at how many photos its generation has, which were built at first, in whole batches; then at what a switch
+// would change. It only grows: a job that gets on is not parked, however often it is ended, and one that always fails at the same point is.
+func reindexPlace(before string, built int, p registry.Progress) string {
+	if before == ReindexComparing || p.Stage == ReindexComparing {
+		return ReindexComparing
+	}
+	n := built + int(p.Counts[ReindexProjected]+p.Counts[ReindexAnalysed]+p.Counts[ReindexSetAside])
+	was, _ := strconv.Atoi(before) // none at first
+	return strconv.Itoa(max(was, n/buildBatch*buildBatch))
 }
 
 // SwitchTo makes a generation that is ready or kept the one that answers, here at once and in other processes within followEvery.
@@ -149,7 +186,7 @@ func (f *Finder) SwitchTo(ctx context.Context, id string) error {
 
 // build brings a generation up to date that does not answer: with what others of its model set have done, from stored embeddings, and then
 // by looking at the photos that it still lacks, for as long as there are some. tell is told how far it is; its error ends it. ErrBuilding
-// while it is being built elsewhere; ErrOtherModels when the models are replaced meanwhile.
+// while it is being built elsewhere; ErrOtherModels when the models are replaced meanwhile; registry.ErrNotFound when it is dropped.
 func (f *Finder) build(ctx context.Context, g *generation, tell func(registry.Progress) error) (err error) {
 	f.mu.Lock()
 	_, here := f.building[g.templates]
@@ -175,6 +212,9 @@ func (f *Finder) build(ctx context.Context, g *generation, tell func(registry.Pr
 	defer func() { err = errors.Join(err, f.Registry.ReleaseBuild(context.WithoutCancel(ctx), g.templates)) }()
 
 	counts := map[string]int64{}
+	if err := tell(registry.Progress{Stage: ReindexTemplates, Counts: counts}); err != nil {
+		return err
+	}
 	n, err := f.Registry.Reproject(ctx, g.templates, g.project, func(done int) {
 		_ = tell(registry.Progress{Stage: ReindexTemplates, Done: int64(done), Counts: map[string]int64{ReindexProjected: int64(done)}}) // asked again below
 	})
@@ -194,7 +234,8 @@ func (f *Finder) look(ctx context.Context, g *generation, counts map[string]int6
 		told.Lock()
 		defer told.Unlock()
 		done := map[string]int64{ReindexProjected: counts[ReindexProjected], ReindexAnalysed: analysed.Load(), ReindexSetAside: aside.Load()}
-		return tell(registry.Progress{Stage: ReindexPhotos, Done: analysed.Load() + aside.Load(), Total: total, Counts: done})
+		so := analysed.Load() + aside.Load()
+		return tell(registry.Progress{Stage: ReindexPhotos, Done: so, Total: max(total, so), Counts: done})
 	}
 	for after, seen := int64(0), 0; ; {
 		todo, err := f.Registry.Unbuilt(ctx, g.templates, after, buildBatch)
@@ -211,14 +252,13 @@ func (f *Finder) look(ctx context.Context, g *generation, counts map[string]int6
 		if err := f.unchanged(g); err != nil {
 			return err
 		}
-		if after == 0 {
-			left, err := f.Registry.UnbuiltCount(ctx, g.templates)
-			if err != nil {
-				return err
-			}
-			told.Lock()
-			total = analysed.Load() + aside.Load() + int64(left)
-			told.Unlock()
+		left, err := f.Registry.UnbuiltCount(ctx, g.templates) // again with each batch: photos come in meanwhile
+		if err != nil {
+			return err
+		}
+		total = analysed.Load() + aside.Load() + int64(left)
+		if err := say(); err != nil {
+			return err
 		}
 		all, each := errgroup.WithContext(ctx)
 		all.SetLimit(f.config.workers())
@@ -255,7 +295,7 @@ func (f *Finder) unchanged(g *generation) error {
 // buildOne looks at a photo under a generation that does not answer. analysed is false when the photo was set aside.
 func (f *Finder) buildOne(ctx context.Context, g *generation, id registry.PhotoID) (analysed bool, err error) {
 	var failed error
-	for range registry.MaxTries {
+	for try := 0; try < registry.MaxTries; {
 		failed = f.lookUnder(ctx, g, id)
 		var unusable *engine.PhotoError
 		switch {
@@ -265,6 +305,9 @@ func (f *Finder) buildOne(ctx context.Context, g *generation, id registry.PhotoI
 			return false, ctx.Err()
 		case errors.Is(failed, registry.ErrFull), errors.Is(failed, worker.ErrStart), errors.Is(failed, worker.ErrClosed): // not the photo's doing
 			return false, failed
+		case f.ended.forgiven(id, failed):
+		default:
+			try++
 		}
 		if errors.As(failed, &unusable) || errors.Is(failed, registry.ErrCorrupt) {
 			break
@@ -329,7 +372,11 @@ func (f *Finder) keepAll(ctx context.Context, told map[string]bool) error {
 		case registry.GenerationBuilding: // a job's business
 			continue
 		}
-		if todo, err := f.Registry.Unbuilt(ctx, other.ID, 0, 1); err != nil || len(todo) == 0 {
+		todo, err := f.Registry.Unbuilt(ctx, other.ID, 0, 1)
+		if errors.Is(err, registry.ErrNotFound) { // dropped meanwhile
+			continue
+		}
+		if err != nil || len(todo) == 0 {
 			errs = append(errs, err)
 			continue
 		}
@@ -342,7 +389,7 @@ func (f *Finder) keepAll(ctx context.Context, told map[string]bool) error {
 			continue
 		}
 		err = f.build(ctx, g, func(registry.Progress) error { return nil })
-		if errors.Is(err, ErrBuilding) {
+		if errors.Is(err, ErrBuilding) || errors.Is(err, registry.ErrNotFound) { // by another process; or it was dropped meanwhile
 			err = nil
 		}
 		errs = append(errs, err, g.retire())

@@ -336,6 +336,29 @@ func TestReindexTwice(t *testing.T) {
 	}
 }
 
+// TestReindexParked fails after the evaluation each time, and is not tried for ever.
+func TestReindexParked(t *testing.T) {
+	models := withAnotherRecogniser(t)
+	f, _ := open(t, finder.Config{Data: t.TempDir(), Models: models})
+	pairOf(t, f)
+	writeWider(t, models)
+	_, j := plan(t, f, "default", "wider", false)
+	again := errors.New("again")
+	r := jobs.Runner{Registry: f.Registry, Handlers: map[registry.JobKind]jobs.Handler{registry.JobReindex: func(ctx context.Context, task *jobs.Task) error {
+		return errors.Join(f.Reindex(ctx, task), again)
+	}}}
+	tries := 0
+	for ; j.State == registry.JobQueued && tries <= 2*registry.JobTries; tries++ {
+		var err error
+		if j, err = r.One(t.Context(), j.ID, nil); err == nil || err.Error() != again.Error() {
+			t.Fatal(j, err)
+		}
+	}
+	if j.State != registry.JobParked || tries > registry.JobTries+1 {
+		t.Errorf("%s after %d tries", j.State, tries)
+	}
+}
+
 // TestReindexUnderChange replaces a card while photos are being looked at.
 func TestReindexUnderChange(t *testing.T) {
 	data, models := t.TempDir(), withMore(t)

@@ -3,6 +3,7 @@ package importer
 import (
 	"archive/tar"
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -12,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -55,16 +57,20 @@ func openArchive(f *os.File, size int64) (source, error) {
 func named(e *entry, name string) (skip bool) {
 	clean, err := cleanPath(name)
 	if err != nil {
-		e.path, e.bad = strings.Map(visible, toUTF8(name)), err.Error()
+		e.path, e.bad = Visible(toUTF8(name)), err.Error()
 		return false
 	}
 	e.path = clean
 	return ignored(clean)
 }
 
-// visible keeps a name that is shown from being more than text.
+// Visible keeps a text that is shown from being more than text: what would steer a terminal, or turn the order of letters around, is
+// replaced.
+func Visible(text string) string { return strings.Map(visible, text) }
+
 func visible(c rune) rune {
-	if c < ' ' || c == 0x7f {
+	switch {
+	case c < ' ', c >= 0x7f && c <= 0x9f, c >= 0x202a && c <= 0x202e, c >= 0x2066 && c <= 0x2069:
 		return '\uFFFD'
 	}
 	return c
@@ -77,36 +83,96 @@ type zipped struct {
 }
 
 func openZip(f *os.File, size int64) (*zipped, error) {
-	n, err := zipEntries(f, size)
-	if err == nil && n > maxEntries {
-		return nil, errTooMany
-	}
-	r, err := zip.NewReader(f, size)
-	if err != nil {
+	r, err := readDirectory(f, size, maxEntries)
+	switch {
+	case errors.Is(err, errTooMany):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("the ZIP archive is damaged or incomplete, and its directory, which is at its end, cannot be read (%w): get another copy of it", err)
 	}
 	return &zipped{f, r}, nil
 }
 
-// zipEntries is how many entries the end of a ZIP archive says it has (APPNOTE 4.3.14 and 4.3.16), before they are read.
-func zipEntries(f io.ReaderAt, size int64) (uint64, error) {
-	tail := make([]byte, min(size, 22+1<<16+20+56))
-	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil && err != io.EOF {
+// readDirectory opens a ZIP archive of at most so many entries; errTooMany for one of more.
+func readDirectory(f io.ReaderAt, size int64, most int) (*zip.Reader, error) {
+	n, err := zipEntries(f, size, most)
+	if err != nil {
+		return nil, err
+	}
+	if n > most {
+		return nil, errTooMany
+	}
+	r, err := zip.NewReader(f, size)
+	if err == nil && len(r.File) > most {
+		return nil, errTooMany
+	}
+	return r, err
+}
+
+// zipEntries counts the entries in a ZIP archive's directory (APPNOTE 4.3.12 to 4.3.16) before they are held in memory, and stops beyond
+// most. The number that the archive itself gives is not believed where it is lower.
+func zipEntries(f io.ReaderAt, size int64, most int) (int, error) {
+	tail := make([]byte, min(size, 66<<10))
+	from := size - int64(len(tail))
+	if _, err := f.ReadAt(tail, from); err != nil && err != io.EOF {
 		return 0, err
 	}
-	end := bytes.LastIndex(tail, []byte("PK\x05\x06"))
-	if end < 0 || len(tail)-end < 22 {
+	end := bytes.LastIndex(tail[:max(0, len(tail)-18)], []byte("PK\x05\x06"))
+	if end < 0 {
 		return 0, zip.ErrFormat
 	}
-	n := uint64(binary.LittleEndian.Uint16(tail[end+10:]))
-	if locator := end - 20; n == 0xffff && locator >= 0 && bytes.HasPrefix(tail[locator:], []byte("PK\x06\x07")) {
+	// Where the directory begins is said twice, and once more in a large archive; readers differ in what they go by.
+	at, long := from+int64(end), binary.LittleEndian.Uint32
+	n, starts := 0, []int64{int64(long(tail[end+16:])), at - int64(long(tail[end+12:]))}
+	if locator := end - 20; locator >= 0 && bytes.HasPrefix(tail[locator:], []byte("PK\x06\x07")) {
+		at = int64(binary.LittleEndian.Uint64(tail[locator+8:]))
 		record := make([]byte, 56)
-		if _, err := f.ReadAt(record, int64(binary.LittleEndian.Uint64(tail[locator+8:]))); err != nil {
+		if _, err := f.ReadAt(record, at); err != nil {
 			return 0, err
 		}
-		n = binary.LittleEndian.Uint64(record[32:])
+		// Room is made for as many as it says.
+		n = int(min(binary.LittleEndian.Uint64(record[32:]), uint64(most)+1))
+		starts = append(starts, int64(binary.LittleEndian.Uint64(record[48:])), at-int64(binary.LittleEndian.Uint64(record[40:])))
+	}
+	slices.Sort(starts)
+	for _, start := range slices.Compact(starts) {
+		if start < 0 || start >= size {
+			continue
+		}
+		here, err := countHeaders(bufio.NewReaderSize(io.NewSectionReader(f, start, size-start), 64<<10), most)
+		if err != nil {
+			return 0, err
+		}
+		n = max(n, here)
 	}
 	return n, nil
+}
+
+// countHeaders counts the headers of a directory that follow on one another, and stops beyond most.
+func countHeaders(r *bufio.Reader, most int) (n int, err error) {
+	head := make([]byte, 46)
+	for n <= most {
+		if _, err := io.ReadFull(r, head); err != nil {
+			return n, ended(err)
+		}
+		if !bytes.HasPrefix(head, []byte("PK\x01\x02")) {
+			return n, nil
+		}
+		n++
+		short := binary.LittleEndian.Uint16
+		if _, err := r.Discard(int(short(head[28:])) + int(short(head[30:])) + int(short(head[32:]))); err != nil {
+			return n, ended(err)
+		}
+	}
+	return n, nil
+}
+
+// ended makes nothing of the end of a file.
+func ended(err error) error {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
 }
 
 func (z *zipped) Close() error           { return z.file.Close() }

@@ -14,7 +14,7 @@ import (
 
 // dateForms are the ways in which a date is written, the year first.
 var dateForms = []*regexp.Regexp{
-	regexp.MustCompile(`^(\d{4})年?$`),
+	regexp.MustCompile(`^(?:大?约)?(\d{4})年?(?:左右|前后)?$`), // about a year is that year
 	regexp.MustCompile(`^(\d{4})(?:[-/.]|年)(\d{1,2})月?$`),
 	regexp.MustCompile(`^(\d{4})(?:[-/.]|年)(\d{1,2})(?:[-/.]|月)(\d{1,2})[日号]?$`),
 	regexp.MustCompile(`^(\d{4})(\d{2})(\d{2})$`),

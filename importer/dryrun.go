@@ -28,6 +28,9 @@ type DryReport struct {
 	Known      int `json:"photos_known"` // in the registry, or twice in what would be imported
 	Unreadable int `json:"photos_unreadable"`
 	Skipped    int `json:"photos_skipped"`
+	// Largest is the reference of the case with the most of these photos, which are so many.
+	Largest       string `json:"largest_case,omitempty"`
+	LargestPhotos int    `json:"largest_case_photos,omitempty"`
 }
 
 // dryRun is what a dry run knows so far.
@@ -37,6 +40,7 @@ type dryRun struct {
 	tell     func(Line) error
 	report   DryReport
 	cases    map[string]dryCase         // by gallery and reference
+	photos   map[string]int             // of each case, alike
 	passed   map[[sha256.Size]byte]bool // photos, each in its case
 }
 
@@ -47,9 +51,10 @@ type dryCase struct {
 
 // dryLine is a line of a manifest that names a file of an archive.
 type dryLine struct {
-	facts registry.Case
-	line  int
-	seen  bool
+	facts  registry.Case
+	line   int
+	remark string
+	seen   bool
 }
 
 // DryRun reads everything that an import would read, and writes nothing to the registry, which is nil where there is none yet. Every
@@ -59,7 +64,7 @@ func DryRun(ctx context.Context, r *registry.Registry, a Args, tell func(Line) e
 	if err != nil {
 		return DryReport{}, err
 	}
-	d := &dryRun{plan: p, registry: r, tell: tell, cases: map[string]dryCase{}, passed: map[[sha256.Size]byte]bool{}}
+	d := &dryRun{plan: p, registry: r, tell: tell, cases: map[string]dryCase{}, photos: map[string]int{}, passed: map[[sha256.Size]byte]bool{}}
 	err = errors.Join(d.run(ctx), p.src.Close())
 	if err == nil && d.report.New+d.report.Known+d.report.Unreadable+d.report.Skipped == 0 {
 		err = errNothing
@@ -77,22 +82,22 @@ func DryRun(ctx context.Context, r *registry.Registry, a Args, tell func(Line) e
 }
 
 func (d *dryRun) run(ctx context.Context) error {
+	d.report.Seen = d.seen()
 	if d.manifest == nil {
 		return d.src.each(ctx, func(e entry) error {
 			facts, bad := d.caseIn(e.path)
 			return d.file(ctx, Line{Path: e.path, Case: facts.Ref}, facts, e, bad)
 		})
 	}
-	d.report.Seen = d.seen()
 	wanted := map[string][]*dryLine{} // in an archive
 	err := d.manifest.rows(func(r row) error {
-		l := Line{Path: r.photo, Line: r.line, Case: r.facts.Ref}
+		l := Line{Path: r.photo, Line: r.line, Case: r.facts.Ref, Remark: r.remark}
 		switch {
 		case r.bad != "":
 			l.Path = r.said
 			return d.file(ctx, l, r.facts, entry{}, r.bad)
 		case d.src.at() == nil:
-			wanted[r.photo] = append(wanted[r.photo], &dryLine{facts: r.facts, line: r.line})
+			wanted[r.photo] = append(wanted[r.photo], &dryLine{facts: r.facts, line: r.line, remark: r.remark})
 			return ctx.Err()
 		}
 		e := d.lookup(r.photo)
@@ -113,7 +118,7 @@ func (d *dryRun) run(ctx context.Context) error {
 			}
 			for _, l := range lines {
 				l.seen = true
-				if err := d.file(ctx, Line{Path: name, Line: l.line, Case: l.facts.Ref}, l.facts, e, ""); err != nil {
+				if err := d.file(ctx, Line{Path: name, Line: l.line, Case: l.facts.Ref, Remark: l.remark}, l.facts, e, ""); err != nil {
 					return err
 				}
 			}
@@ -128,7 +133,7 @@ func (d *dryRun) run(ctx context.Context) error {
 			if l.seen || err != nil {
 				continue
 			}
-			err = d.file(ctx, Line{Path: name, Line: l.line, Case: l.facts.Ref}, l.facts, entry{bad: "not in the archive"}, "")
+			err = d.file(ctx, Line{Path: name, Line: l.line, Case: l.facts.Ref, Remark: l.remark}, l.facts, entry{bad: "not in the archive"}, "")
 		}
 	}
 	return err
@@ -141,6 +146,11 @@ func (d *dryRun) file(ctx context.Context, l Line, facts registry.Case, e entry,
 	}
 	end := func(outcome Outcome, reason string) error {
 		l.Outcome, l.Reason = outcome, reason
+		if k := key(facts); outcome == New || outcome == Duplicate && reason == "" {
+			if d.photos[k]++; d.photos[k] > d.report.LargestPhotos {
+				d.report.Largest, d.report.LargestPhotos = facts.Ref, d.photos[k]
+			}
+		}
 		switch outcome {
 		case New:
 			d.report.New++

@@ -77,7 +77,7 @@ func Job(f *finder.Finder) jobs.Handler {
 
 // unmendable says whether trying again would end as this did.
 func unmendable(err error) bool {
-	for _, final := range []error{errNoArchive, errDamaged, errBomb, errTooMany, errNothing, os.ErrNotExist, os.ErrPermission} {
+	for _, final := range []error{errNoArchive, errDamaged, errBomb, errTooMany, errNothing, errUnclear, errFolders, os.ErrNotExist, os.ErrPermission} {
 		if errors.Is(err, final) {
 			return true
 		}
@@ -129,6 +129,9 @@ func (im *importing) run(ctx context.Context, a Args) (err error) {
 	failed := im.files(ctx)
 	if failed == nil && im.done == 0 {
 		failed = errNothing
+	}
+	if errors.Is(failed, errDamaged) {
+		failed = fmt.Errorf("%w; what came before is in", failed)
 	}
 	// What was done is done, and tidied up, however it ended.
 	after := context.WithoutCancel(ctx)
@@ -201,9 +204,6 @@ func (im *importing) files(ctx context.Context) (err error) {
 			return nil
 		})
 	}
-	if im.manifest == nil && im.src.at() != nil { // how many files there are is found out meanwhile
-		g.Go(func() error { return im.count(gctx) })
-	}
 	ended := make(chan struct{})
 	var saved error
 	var beside sync.WaitGroup
@@ -230,21 +230,6 @@ func (im *importing) files(ctx context.Context) (err error) {
 		err = saved
 	}
 	return errors.Join(err, im.save(context.WithoutCancel(ctx)))
-}
-
-// count counts a folder's files.
-func (im *importing) count(ctx context.Context) error {
-	n := int64(0)
-	err := im.src.each(ctx, func(entry) error {
-		n++
-		return nil
-	})
-	if err == nil {
-		im.mu.Lock()
-		im.total = n
-		im.mu.Unlock()
-	}
-	return err
 }
 
 // save notes outcomes and progress durably.
@@ -278,6 +263,7 @@ func (im *importing) list(ctx context.Context, do func(work) error) error {
 				return nil
 			}
 			facts, bad := im.caseIn(e.path)
+			file.Ref = facts.Ref
 			if e.bad != "" {
 				bad = e.bad
 			}
@@ -289,7 +275,7 @@ func (im *importing) list(ctx context.Context, do func(work) error) error {
 	case im.src.at() != nil:
 		return im.rows(ctx, func(r row, id registry.CaseID) error {
 			e := im.lookup(r.photo)
-			file := registry.ImportFile{Job: im.job, Path: r.photo, Line: r.line, Size: e.size, ModTime: e.modified, Taken: r.taken, Case: id}
+			file := registry.ImportFile{Job: im.job, Path: r.photo, Line: r.line, Size: e.size, ModTime: e.modified, Taken: r.taken, Case: id, Remark: r.remark}
 			noted, err := im.finder.Registry.ImportsAt(ctx, im.job, r.photo)
 			if err != nil {
 				return err
@@ -331,7 +317,7 @@ func (im *importing) rows(ctx context.Context, do func(row, registry.CaseID) err
 		}
 		for i, r := range rows {
 			if err := made[i].Err; err != nil {
-				if err := im.skip(ctx, registry.ImportFile{Job: im.job, Path: r.photo, Line: r.line}, "its case cannot be created: "+err.Error()); err != nil {
+				if err := im.skip(ctx, registry.ImportFile{Job: im.job, Path: r.photo, Line: r.line, Ref: r.facts.Ref, Remark: r.remark}, "its case cannot be created: "+err.Error()); err != nil {
 					return err
 				}
 				continue
@@ -348,7 +334,7 @@ func (im *importing) rows(ctx context.Context, do func(row, registry.CaseID) err
 			return err
 		}
 		if r.bad != "" {
-			return im.skip(ctx, registry.ImportFile{Job: im.job, Path: r.said, Line: r.line}, r.bad)
+			return im.skip(ctx, registry.ImportFile{Job: im.job, Path: r.said, Line: r.line, Ref: r.facts.Ref, Remark: r.remark}, r.bad)
 		}
 		if rows = append(rows, r); len(rows) < batch {
 			return nil
@@ -376,7 +362,7 @@ func (im *importing) want(ctx context.Context) error {
 		return im.save(ctx)
 	}
 	err := im.rows(ctx, func(r row, id registry.CaseID) error {
-		files = append(files, registry.ImportFile{Job: im.job, Path: r.photo, Line: r.line, Result: registry.ImportWanted, Taken: r.taken, Case: id})
+		files = append(files, registry.ImportFile{Job: im.job, Path: r.photo, Line: r.line, Result: registry.ImportWanted, Taken: r.taken, Case: id, Remark: r.remark})
 		if len(files) < batch {
 			return nil
 		}

@@ -373,14 +373,14 @@ func TestManifest(t *testing.T) {
 				t.Fatal(err)
 			}
 			dry, err := DryRun(t.Context(), f.Registry, a, func(Line) error { return nil })
-			if err != nil || dry.New != 4 || dry.CasesNew != 3 || dry.Skipped != 3 || !strings.Contains(dry.Columns, "case=案件编号") {
+			if err != nil || dry.New != 5 || dry.CasesNew != 4 || dry.Skipped != 2 || !strings.Contains(dry.Columns, "case=案件编号") {
 				t.Errorf("dry run: %+v, %v", dry, err)
 			}
 			got, err := run(t, f, a)
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := Report{CasesAdded: 3, Added: 4, Skipped: 3, Alike: 1}
+			want := Report{CasesAdded: 4, Added: 5, Skipped: 2, Alike: 2}
 			if got.Report != want {
 				t.Errorf("%+v, want %+v\n%+v", got.Report, want, got.lines)
 			}
@@ -395,7 +395,7 @@ func TestManifest(t *testing.T) {
 			if l := got.line(t, "pics/gone.jpg"); l.Outcome != Skipped || l.Line != 5 || l.Reason == "" {
 				t.Errorf("%+v", l)
 			}
-			if again, err := run(t, f, a); err != nil || again.Duplicates != 4 || again.Added != 0 || again.CasesAdded != 0 {
+			if again, err := run(t, f, a); err != nil || again.Duplicates != 5 || again.Added != 0 || again.CasesAdded != 0 {
 				t.Errorf("again: %+v, %v", again.Report, err)
 			}
 		})

@@ -1,9 +1,11 @@
 package importer
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"encoding/csv"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +26,17 @@ import (
 // a temporary file.
 const maxManifest = 256 << 20
 
+const (
+	// maxRecord bounds a line of a CSV manifest with the lines that its quotes join to it, in bytes.
+	maxRecord = 1 << 20
+	// Of a workbook the sheets are read row by row, and everything else, its texts above all, is taken apart in memory, where an empty
+	// element is some sixty bytes. With a reference and a file name of its own in each row, 300,000 rows are some 20 MB and 1.2 million elements.
+	maxParts    = 64 << 20
+	maxElements = 2_000_000
+	maxCells    = 10_000_000 // elements in sheets: 300,000 rows of 13 columns are some 8 million
+	maxFiles    = 10_000     // in a workbook
+)
+
 // row is a line of a manifest.
 type row struct {
 	line  int
@@ -32,6 +45,9 @@ type row struct {
 	said  string        // the photo as the manifest has it
 	taken registry.Date
 	bad   string // why the line cannot be used
+	left  string // what it says of the case that cannot be understood and is left out
+	// remark is what is left out, of the case where no line before said it.
+	remark string
 }
 
 // manifest is a list of photos, CSV or XLSX, that can be read more than once.
@@ -93,6 +109,7 @@ func (m *manifest) read(do func(row) error) error {
 	if m.layout, err = arrange(heading, m.mapped); err != nil {
 		return err
 	}
+	said := map[string]string{} // what is left out, by case
 	for {
 		shown, stored, line, err := t.next()
 		if err == io.EOF {
@@ -104,7 +121,12 @@ func (m *manifest) read(do func(row) error) error {
 		if blank(shown) {
 			continue
 		}
-		if err := do(m.row(t, shown, stored, line, len(heading))); err != nil {
+		r := m.row(t, shown, stored, line, len(heading))
+		if k := key(r.facts); r.left != "" && said[k] != r.left {
+			said[k] = r.left
+			r.remark = join(r.left, r.remark)
+		}
+		if err := do(r); err != nil {
 			return err
 		}
 	}
@@ -143,11 +165,13 @@ func (m *manifest) row(t table, shown, stored []string, line, width int) row {
 	}
 	var ok bool
 	if c.Sex, ok = sexes[strings.ToLower(text("sex"))]; !ok {
-		bad("its case cannot be created: sex %.40q must be female, male, or empty when unknown", text("sex"))
+		c.Sex, r.left = registry.SexUnknown, fmt.Sprintf("sex %.40q is left out: write female, male, or nothing when unknown", text("sex"))
 	}
-	for name := range strings.FieldsFuncSeq(text("names"), func(c rune) bool { return strings.ContainsRune(";；、", c) }) {
-		if name = strings.TrimSpace(name); name != "" {
-			c.Names = append(c.Names, name)
+	for _, column := range []string{"names", "former_names", "aliases"} {
+		for name := range strings.FieldsFuncSeq(text(column), func(c rune) bool { return strings.ContainsRune(";；、", c) }) {
+			if name = strings.TrimSpace(name); name != "" && !slices.Contains(c.Names, name) {
+				c.Names = append(c.Names, name)
+			}
 		}
 	}
 	for _, d := range []struct {
@@ -156,7 +180,12 @@ func (m *manifest) row(t table, shown, stored []string, line, width int) row {
 	}{{"born", &c.BornFrom}, {"born_to", &c.BornTo}, {"on", &c.On}, {"taken", &r.taken}} {
 		var err error
 		if *d.to, err = t.date(cell(stored, d.column)); err != nil {
-			bad("%s: %v", d.column, err)
+			left := fmt.Sprintf("%s %.40q is left out: write the year first, as 2009, 2009-05 or 2009-05-17", d.column, cell(stored, d.column))
+			if *d.to = (registry.Date{}); d.to == &r.taken {
+				r.remark = left
+			} else {
+				r.left = join(r.left, left)
+			}
 		}
 	}
 	if c.BornTo.IsZero() {
@@ -175,6 +204,14 @@ func (m *manifest) row(t table, shown, stored []string, line, width int) row {
 	}
 	r.facts = c
 	return r
+}
+
+// join joins remarks.
+func join(some, more string) string {
+	if some == "" || more == "" {
+		return some + more
+	}
+	return some + "; " + more
 }
 
 // usedColumns says which heading each column was found under, for people.
@@ -221,11 +258,34 @@ func (m *manifest) table() (table, error) {
 type lines struct {
 	*csv.Reader
 	file io.Closer
+	from *bounded
 	skip int // lines before those that the CSV reader sees
+	last int // line that was read, as the CSV reader counts
+}
+
+// bounded reads so much and then fails.
+type bounded struct {
+	r    io.Reader
+	left int
+}
+
+var errLong = fmt.Errorf("a line is longer than %d MB, or a quote is never closed: put quotes around a text on both sides, and double the quotes in it", maxRecord>>20)
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errLong
+	}
+	n, err := b.r.Read(p)
+	b.left -= n
+	return n, err
 }
 
 func (l *lines) next() ([]string, []string, int, error) {
+	l.from.left = maxRecord
 	cells, err := l.Read()
+	if errors.Is(err, errLong) {
+		return nil, nil, 0, fmt.Errorf("behind line %d: %w", l.last+l.skip, err)
+	}
 	if err != nil {
 		var p *csv.ParseError
 		if errors.As(err, &p) {
@@ -233,8 +293,8 @@ func (l *lines) next() ([]string, []string, int, error) {
 		}
 		return nil, nil, 0, err
 	}
-	line, _ := l.FieldPos(0)
-	return cells, cells, line + l.skip, nil
+	l.last, _ = l.FieldPos(0)
+	return cells, cells, l.last + l.skip, nil
 }
 
 func (l *lines) date(stored string) (registry.Date, error) { return parseDate(stored) }
@@ -250,8 +310,8 @@ func (m *manifest) openText() (_ table, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open it: %w", err)
 	}
-	b := bufio.NewReader(encoding.reader(f))
-	l := &lines{file: f}
+	l := &lines{file: f, from: &bounded{encoding.reader(f), maxRecord}}
+	b := bufio.NewReader(l.from)
 	first, err := b.Peek(4096) // ends early where the file does; what else there is shows in reading on
 	heading, _, _ := strings.Cut(string(first), "\n")
 	if err != nil && err != io.EOF && len(first) == 0 {
@@ -388,6 +448,9 @@ func (m *manifest) openBook(r io.Reader) (_ table, err error) {
 	if len(data) > maxManifest {
 		return nil, fmt.Errorf("it is larger than %d MB: split it", maxManifest>>20)
 	}
+	if err := checkBook(data); err != nil {
+		return nil, err
+	}
 	// With both limits the same, what would go to a temporary file is refused instead.
 	f, err := excelize.OpenReader(bytes.NewReader(data), excelize.Options{UnzipSizeLimit: maxManifest, UnzipXMLSizeLimit: maxManifest})
 	if err != nil {
@@ -424,6 +487,87 @@ func (m *manifest) openBook(r io.Reader) (_ table, err error) {
 	}
 	m.form = fmt.Sprintf("workbook, sheet %q", sheet)
 	return b, nil
+}
+
+// checkBook refuses a workbook that would take too much memory.
+func checkBook(data []byte) error {
+	unread := func(err error) error {
+		return fmt.Errorf("it is no workbook that can be read (%w): save it as .xlsx, or as CSV", err)
+	}
+	r, err := readDirectory(bytes.NewReader(data), int64(len(data)), maxFiles)
+	if errors.Is(err, errTooMany) {
+		err = fmt.Errorf("more than %d files are in it", maxFiles)
+	}
+	if err != nil {
+		return unread(err)
+	}
+	var parts uint64
+	var n, inSheets int
+	for _, f := range r.File {
+		if f.UncompressedSize64 > freeBytes && f.UncompressedSize64/maxRatio > f.CompressedSize64 {
+			return fmt.Errorf("a part of it would expand more than %d times, as no workbook does: save it as CSV", maxRatio)
+		}
+		sheet, elements, err := countElements(f)
+		switch {
+		case errors.Is(err, errLong):
+			return fmt.Errorf("something in it is longer than %d MB, as no cell is: save it as CSV", maxRecord>>20)
+		case err != nil:
+			return unread(err)
+		case sheet:
+			if inSheets += elements; inSheets > maxCells {
+				return fmt.Errorf("its sheets hold too much (%d elements): split it, or save it as CSV", maxCells)
+			}
+			continue
+		}
+		if parts += f.UncompressedSize64; parts > maxParts {
+			return fmt.Errorf("its texts and what else it holds beside its sheets are more than %d MB: split it, leave out pictures, or save it as CSV", maxParts>>20)
+		}
+		if n += elements; n > maxElements {
+			return fmt.Errorf("it has too many different texts (%d elements beside its sheets): split it, or save it as CSV", maxElements)
+		}
+	}
+	return nil
+}
+
+// countElements counts the elements of a file in a workbook, and says whether it is a sheet. errLong when one of them, or a text, is longer
+// than a record may be.
+func countElements(f *zip.File) (sheet bool, n int, err error) {
+	file, err := f.Open()
+	if err != nil {
+		return false, 0, err
+	}
+	defer file.Close()
+	r := bufio.NewReaderSize(file, 64<<10)
+	head, _ := r.Peek(64 << 10) // an error comes again
+	for d := xml.NewDecoder(bytes.NewReader(head)); ; {
+		t, err := d.RawToken()
+		if err != nil {
+			break
+		}
+		if root, ok := t.(xml.StartElement); ok { // what is taken apart in memory must have another root
+			sheet = root.Name.Local == "worksheet"
+			break
+		}
+	}
+	gap := 0
+	for {
+		part, err := r.ReadSlice('<')
+		if gap += len(part); gap > maxRecord {
+			return sheet, n, errLong
+		}
+		switch err {
+		case nil:
+			gap = 0
+			if next, _ := r.Peek(1); len(next) == 1 && next[0] != '/' {
+				n++
+			}
+		case bufio.ErrBufferFull:
+		case io.EOF:
+			return sheet, n, nil
+		default:
+			return sheet, n, err
+		}
+	}
 }
 
 func (b *book) next() (shown, stored []string, line int, err error) {

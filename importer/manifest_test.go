@@ -211,8 +211,8 @@ sub\a.jpg,1,女,2001.5.3,被解救
 		t.Fatalf("%d rows", len(rows))
 	}
 	for i, w := range want {
-		if (w == "") != (rows[i].bad == "") || !strings.Contains(rows[i].bad, w) {
-			t.Errorf("line %d: %q, want %q", rows[i].line, rows[i].bad, w)
+		if said := rows[i].bad + rows[i].remark; (w == "") != (said == "") || !strings.Contains(said, w) {
+			t.Errorf("line %d: %q, want %q", rows[i].line, said, w)
 		}
 	}
 	last := rows[len(rows)-1]

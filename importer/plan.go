@@ -26,6 +26,8 @@ type Args struct {
 	// Map says under which heading the manifest has which of Columns, for those that are not known.
 	Map   map[string]string `json:"map,omitempty"`
 	Sheet string            `json:"sheet,omitempty"` // of a workbook; empty for the first that is not hidden
+	// CaseDepth says which folders are the cases where there is no manifest: 1 the top ones, 2 those in them, and so on; 0 to find it out.
+	CaseDepth int `json:"case_depth,omitempty"`
 }
 
 // Locate makes Args of what a person names, from where they stand: a manifest that is not there is one inside of the source.
@@ -60,19 +62,24 @@ func (a Args) NewJob() registry.NewJob {
 	if a.Sheet != "" {
 		about += ", sheet " + a.Sheet
 	}
+	if a.CaseDepth > 0 {
+		about += fmt.Sprintf(", case depth %d", a.CaseDepth)
+	}
 	return registry.NewJob{Kind: registry.JobImport, About: about, Args: a}
 }
 
-// Seen is what a manifest was found to be.
+// Seen is what a manifest was found to be, or without one where the cases lie.
 type Seen struct {
-	Manifest string   `json:"manifest,omitempty"`         // "CSV in GB18030, parted by ','"
-	Columns  string   `json:"columns,omitempty"`          // those that were found, and under which headings
-	Unused   []string `json:"columns_not_used,omitempty"` // headings that are none of Columns
+	CaseDepth int      `json:"case_depth,omitempty"`       // the level of the cases' folders, as in Args
+	SuchAs    string   `json:"such_as,omitempty"`          // one of them
+	Manifest  string   `json:"manifest,omitempty"`         // "CSV in GB18030, parted by ','"
+	Columns   string   `json:"columns,omitempty"`          // those that were found, and under which headings
+	Unused    []string `json:"columns_not_used,omitempty"` // headings that are none of Columns
 }
 
 func (p *plan) seen() Seen {
 	if p.manifest == nil {
-		return Seen{}
+		return Seen{CaseDepth: p.CaseDepth, SuchAs: p.suchAs}
 	}
 	return Seen{Manifest: p.manifest.form, Columns: p.manifest.usedColumns(), Unused: p.manifest.unused}
 }
@@ -81,10 +88,12 @@ func (p *plan) seen() Seen {
 type plan struct {
 	Args
 	src      source
-	manifest *manifest // nil for a subfolder per case
-	base     string    // the folder inside of an archive in which its manifest lies
-	wrapper  string    // the one folder in which all cases of an archive lie, or ""
-	total    int64     // files or lines; 0 while unknown
+	manifest *manifest       // nil for a subfolder per case
+	base     string          // the folder inside of an archive in which its manifest lies
+	wrapper  string          // the one folder in which all files of an archive with a manifest lie, or ""
+	suchAs   string          // the folder of a case, where there is no manifest
+	twice    map[string]bool // names that several cases' folders have
+	total    int64           // files or lines; 0 while unknown
 }
 
 // Check finds out whether there is something to import, before a job is made for it: its errors are for whoever asked.
@@ -105,7 +114,7 @@ func (a Args) Check(ctx context.Context) (Seen, error) {
 	return p.seen(), err
 }
 
-// open opens what is to be imported. Unless it is thorough, an archive is not read through.
+// open opens what is to be imported. Unless it is thorough, an archive with a manifest is not read through.
 func (a Args) open(ctx context.Context, thorough bool) (_ *plan, err error) {
 	p := &plan{Args: a}
 	if p.src, err = openSource(a.Source); err != nil {
@@ -116,13 +125,13 @@ func (a Args) open(ctx context.Context, thorough bool) (_ *plan, err error) {
 			err = errors.Join(err, p.src.Close())
 		}
 	}()
+	if a.Manifest == "" {
+		return p, p.place(ctx)
+	}
 	if p.src.at() == nil && thorough {
 		if err := p.survey(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if a.Manifest == "" {
-		return p, nil
 	}
 	p.manifest = &manifest{name: a.Manifest, gallery: a.Gallery, mapped: a.Map, sheet: a.Sheet}
 	if filepath.IsAbs(a.Manifest) {
@@ -158,8 +167,44 @@ func (a Args) open(ctx context.Context, thorough bool) (_ *plan, err error) {
 	return p, err
 }
 
-// survey counts an archive's files, and finds out whether all its cases lie in one folder, as they do where a folder of cases was packed
-// as one: then that is not a case.
+// place counts the files, and finds out which folders are the cases'.
+func (p *plan) place(ctx context.Context) error {
+	var photos branches
+	damage := p.src.each(ctx, func(e entry) error {
+		p.total++
+		if e.bad != "" || !looksPhoto(e) {
+			return nil
+		}
+		return photos.add(e.path)
+	})
+	if damage != nil && !errors.Is(damage, errDamaged) {
+		return damage
+	}
+	if damage != nil { // it is told when reading has come that far
+		p.total = 0
+	}
+	if p.CaseDepth == 0 {
+		var err error
+		if p.CaseDepth, err = photos.level(); err != nil {
+			return errors.Join(damage, err)
+		}
+	}
+	names := map[string]bool{}
+	p.twice = map[string]bool{}
+	for i, f := range photos.at(p.CaseDepth) {
+		name := strings.TrimSpace(path.Base(f.path))
+		if i == 0 {
+			p.suchAs = f.path
+		}
+		if names[name] {
+			p.twice[name] = true
+		}
+		names[name] = true
+	}
+	return nil
+}
+
+// survey counts an archive's files, and finds out whether they all lie in one folder, as they do where a folder was packed as one.
 func (p *plan) survey(ctx context.Context) error {
 	first, deep := true, true
 	err := p.src.each(ctx, func(e entry) error {
@@ -167,11 +212,11 @@ func (p *plan) survey(ctx context.Context) error {
 		if e.bad != "" {
 			return nil
 		}
-		top, rest, _ := strings.Cut(e.path, "/")
+		top, _, _ := strings.Cut(e.path, "/")
 		if first {
 			p.wrapper, first = top+"/", false
 		}
-		deep = deep && top+"/" == p.wrapper && (strings.Contains(rest, "/") || p.Manifest != "")
+		deep = deep && top+"/" == p.wrapper
 		return nil
 	})
 	if !deep {
@@ -183,25 +228,36 @@ func (p *plan) survey(ctx context.Context) error {
 	return err
 }
 
-// caseOf is the reference of the case in whose folder a file lies.
-func (p *plan) caseOf(name string) (ref string, ok bool) {
-	top, _, ok := strings.Cut(strings.TrimPrefix(name, p.wrapper), "/")
-	return strings.TrimSpace(top), ok // as the registry keeps it
+// caseOf is the name of the case in whose folder a file lies, and its reference: the same at the top, as further down where no other case's
+// folder is called the same; else with the folders in which it lies.
+func (p *plan) caseOf(file string) (name, ref string, ok bool) {
+	folders := strings.SplitN(file, "/", p.CaseDepth+1)
+	if len(folders) <= p.CaseDepth {
+		return "", "", false
+	}
+	folders = folders[:p.CaseDepth]
+	name = strings.TrimSpace(folders[p.CaseDepth-1]) // as the registry keeps it
+	if p.CaseDepth > 1 && p.twice[name] {
+		return name, strings.TrimSpace(strings.Join(folders, "/")), true
+	}
+	return name, name, true
 }
 
 // caseIn is the case in whose folder a file lies, with the facts to make it with; or why the file is not in one.
 func (p *plan) caseIn(name string) (c registry.Case, bad string) {
-	ref, ok := p.caseOf(name)
+	called, ref, ok := p.caseOf(name)
 	ext := strings.ToLower(path.Ext(name))
 	switch {
 	case nested(name):
 		return c, nestedReason
 	case !ok && (ext == ".csv" || ext == ".xlsx"):
 		return c, "not in a case's folder: if it says which photo is whose, name it with --manifest"
-	case !ok || ref == "":
+	case !ok && p.CaseDepth > 1:
+		return c, fmt.Sprintf("not in a case's folder: those are %d folders deep, such as %s", p.CaseDepth, p.suchAs)
+	case !ok || called == "":
 		return c, "not in a case's folder: put the photos of each case into a folder of their own"
 	}
-	return registry.Case{Gallery: p.Gallery, Ref: ref, Names: []string{strings.ReplaceAll(ref, "_", " ")}}, ""
+	return registry.Case{Gallery: p.Gallery, Ref: ref, Names: []string{strings.ReplaceAll(called, "_", " ")}}, ""
 }
 
 // lookup finds a line's photo in a folder: its path counts from the folder, or from where the manifest lies.

@@ -39,7 +39,7 @@ type Line struct {
 	Outcome Outcome          `json:"outcome"`
 	Reason  string           `json:"reason,omitempty"` // why it was not taken, or what a stored photo still needs
 	Photo   registry.PhotoID `json:"photo,omitempty"`
-	Remark  string           `json:"remark,omitempty"` // that the same picture is there already
+	Remark  string           `json:"remark,omitempty"` // that the same picture is there already; what of the manifest's line was left out
 }
 
 // Stored says whether the file is a photo of the registry by this import.
@@ -88,9 +88,9 @@ func ReadReport(ctx context.Context, r *registry.Registry, job registry.JobID, t
 }
 
 func line(f registry.ImportedFile) Line {
-	l := Line{Path: f.Path, Line: f.Line, Case: f.Ref, Reason: f.Reason, Photo: f.Photo}
+	l := Line{Path: f.Path, Line: f.Line, Case: f.Ref, Reason: f.Reason, Photo: f.Photo, Remark: f.Remark}
 	if f.Twin != "" && f.TwinCase != "" {
-		l.Remark = fmt.Sprintf("looks the same as photo %s of case %s", f.Twin, f.TwinCase)
+		l.Remark = join(l.Remark, fmt.Sprintf("looks the same as photo %s of case %s", f.Twin, f.TwinCase))
 	}
 	switch f.Result {
 	case registry.ImportWanted:
@@ -155,7 +155,7 @@ func (r *Report) count(f registry.ImportedFile, l Line) {
 	case Waiting:
 		r.Waiting++
 	}
-	if l.Remark != "" {
+	if f.Twin != "" && f.TwinCase != "" {
 		r.Alike++
 	}
 }
@@ -191,7 +191,7 @@ func (c csvLines) Write(l Line) error {
 	if l.Line > 0 {
 		n = strconv.Itoa(l.Line)
 	}
-	return c.Writer.Write([]string{harmless(l.Path), n, harmless(l.Case), string(l.Outcome), harmless(l.Reason), string(l.Photo), l.Remark})
+	return c.Writer.Write([]string{harmless(l.Path), n, harmless(l.Case), string(l.Outcome), harmless(l.Reason), string(l.Photo), harmless(l.Remark)})
 }
 
 func (c csvLines) Flush() error {

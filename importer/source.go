@@ -40,7 +40,7 @@ type source interface {
 // Errors of sources that no further try mends.
 var (
 	errNoArchive = errors.New("this is neither a folder nor a ZIP or TAR archive (.zip, .tar, .tar.gz, .tar.zst)")
-	errDamaged   = errors.New("the archive is damaged or incomplete from here on; what came before is in. Get another copy of it and import that: nothing is added twice")
+	errDamaged   = errors.New("the archive is damaged or incomplete: get another copy of it and import that; nothing is added twice")
 	errBomb      = errors.New("the archive expands to an absurd size, as no archive of photos does; it is read no further")
 	errTooMany   = fmt.Errorf("the archive has more than %d entries; split it", maxEntries)
 	errEncrypted = "it is encrypted: make the archive again without a password"

@@ -149,7 +149,6 @@ func hyphenated(c rune) bool { return c == '-' || unicode.IsLetter(c) || unicode
 // and sets up codes. The invitation ("hi_…") is told once. *FieldError for what breaks the rules; ErrDuplicate when the
 // login is taken.
 func (r *Registry) CreateAccount(ctx context.Context, n NewAccount) (a Account, invitation string, err error) {
-	defer func() { err = wrap(err, "create account") }()
 	a = Account{
 		ID: AccountID(newID("a_")), Name: n.Name, Role: n.Role, Regions: n.Regions, Organisation: n.Organisation, Language: n.Language,
 		CreatedBy: ActorOf(ctx).Account, CreatedAt: r.now(),
@@ -168,13 +167,13 @@ func (r *Registry) CreateAccount(ctx context.Context, n NewAccount) (a Account, 
 	}
 	invitation = newID("hi_")
 	a.Invited = a.CreatedAt.Add(InvitationLife)
-	err = r.change(ctx, "store it", func(ctx context.Context, tx *sql.Tx) error {
+	err = r.change(ctx, "create account", func(ctx context.Context, tx *sql.Tx) error {
 		var taken bool
 		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM accounts WHERE login = ?)", a.Login).Scan(&taken); err != nil {
 			return err
 		}
 		if taken {
-			return fmt.Errorf("%w: the login is taken; choose another one", ErrDuplicate)
+			return refused(ErrDuplicate, "the login %s is taken; choose another one", a.Login)
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO accounts (id, login, name, role, regions, organisation, language, invite, invite_until, created_by, created_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, a.ID, a.Login, a.Name, a.Role, jsonText(a.Regions), a.Organisation, a.Language,
@@ -316,7 +315,7 @@ func (r *Registry) accountChanges(ctx context.Context, tx *sql.Tx, before, after
 			return nil, err
 		}
 		if taken {
-			return nil, fmt.Errorf("%w: another account has this outside sign-in; take it from there first", ErrDuplicate)
+			return nil, refused(ErrDuplicate, "another account has this outside sign-in; take it from there first")
 		}
 	}
 	return detail, nil

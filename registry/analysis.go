@@ -66,27 +66,49 @@ func (r *Registry) Release(ctx context.Context, id PhotoID) error {
 	})
 }
 
-// FailAnalysis notes that an analysis failed. The photo is set aside with the reason when that is final or it was tried
-// MaxTries times, and queued again otherwise. Faces known from an earlier analysis stay.
-func (r *Registry) FailAnalysis(ctx context.Context, id PhotoID, reason string, final bool) error {
-	return r.change(ctx, "note that photo "+string(id)+" could not be analysed", func(ctx context.Context, tx *sql.Tx) error {
+// FailAnalysis notes that an analysis under a model set failed. The photo is set aside with the reason when that is final or it was
+// tried MaxTries times, and queued again otherwise. Faces known from an earlier analysis stay. ErrSwitched when another set answers
+// meanwhile, which may well manage: the photo is then handed back to the queue.
+func (r *Registry) FailAnalysis(ctx context.Context, id PhotoID, set, reason string, final bool) error {
+	what := "note that photo " + string(id) + " could not be analysed"
+	switched := false
+	err := r.change(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
+		g, err := activeGeneration(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if switched = g.n != 0 && g.ID != set; switched {
+			return handBack(ctx, tx, id)
+		}
 		if err := changed(tx.ExecContext(ctx, `UPDATE photos SET owner = '',
 			state  = CASE WHEN ?1 OR tries >= ?2 THEN 'set_aside' ELSE 'queued' END,
 			reason = CASE WHEN ?1 OR tries >= ?2 THEN ?3 ELSE '' END WHERE id = ?4`, final, MaxTries, reason, id)); err != nil {
 			return err
 		}
-		g, err := activeGeneration(ctx, tx)
-		if err != nil || g.n == 0 {
-			return err
+		if g.n == 0 {
+			return nil
 		}
 		_, err = tx.ExecContext(ctx, setAside, g.n, reason, id, SetAside)
 		return err
 	})
+	if err == nil && switched {
+		err = fmt.Errorf("%s: %w", what, ErrSwitched)
+	}
+	return err
 }
 
-// Requeue queues a photo to be analysed again, with all its tries before it; one that is queued stays as it is.
+// handBack queues a photo that was looked at under a set that answers no more, and takes the try back.
+func handBack(ctx context.Context, tx *sql.Tx, id PhotoID) error {
+	return changed(tx.ExecContext(ctx, "UPDATE photos SET state = 'queued', reason = '', owner = '', tries = max(tries - 1, 0) WHERE id = ?", id))
+}
+
+// Requeue queues a photo to be analysed again, with all its tries before it, also under the generations that it was set aside under;
+// one that is queued stays as it is.
 func (r *Registry) Requeue(ctx context.Context, id PhotoID) error {
 	return r.change(ctx, "queue photo "+string(id), func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, tryBeside, id); err != nil {
+			return err
+		}
 		return changed(tx.ExecContext(ctx, `UPDATE photos SET
 			tries  = CASE WHEN state = 'queued' THEN tries ELSE 0 END,
 			reason = '', state = 'queued' WHERE id = ?`, id))
@@ -102,6 +124,10 @@ func (r *Registry) QueueDepth(ctx context.Context) (n int, err error) {
 // setAside notes that a photo is unusable under a generation.
 const setAside = `INSERT INTO photo_sets (generation, photo, state, reason) SELECT ?1, n, 'set_aside', ?2 FROM photos
 	WHERE id = ?3 AND state IN ('set_aside', ?4) ON CONFLICT (generation, photo) DO UPDATE SET state = excluded.state, reason = excluded.reason`
+
+// tryBeside lets the generations that are not active look again at a photo that was unusable under them.
+const tryBeside = `DELETE FROM photo_sets WHERE photo = (SELECT n FROM photos WHERE id = ?) AND state = 'set_aside'
+	AND generation NOT IN (SELECT n FROM generations WHERE state = 'active')`
 
 // SetAsideUnder notes that a photo could not be analysed under a generation that is not active. ErrNotFound when photo or
 // generation are gone.
@@ -128,9 +154,10 @@ func buildable(ctx context.Context, tx *sql.Tx, id string) (generation, error) {
 // photo's only face becomes its subject, and stays so when more are found later; otherwise a person has to choose among several.
 //
 // A face that an earlier analysis had found in the same place keeps its id, its templates under other sets, and the
-// choice that a person made. One that is found no more goes, unless another generation has a template of it. ErrInvalid when a
-// vector or a measure is not finite, or a vector is empty or all zeros. ErrSwitched when another set answers meanwhile: what was
-// found is then stored as SaveUnder does, where the set is still wanted, and the photo is handed back to the queue.
+// choice that a person made. One that is found no more goes, unless another generation has a template of it or a person chose it:
+// that only loses its template. ErrInvalid when a vector or a measure is not finite, or a vector is empty or all zeros. ErrSwitched
+// when another set answers meanwhile: what was found is then stored as SaveUnder does, where the set is still wanted, and the photo is
+// handed back to the queue.
 func (r *Registry) SaveAnalysis(ctx context.Context, id PhotoID, set string, a NewAnalysis) error {
 	what := "save the analysis of photo " + string(id)
 	if err := a.check(set); err != nil {
@@ -155,7 +182,7 @@ func (r *Registry) SaveAnalysis(ctx context.Context, id PhotoID, set string, a N
 				return err
 			}
 		}
-		return changed(tx.ExecContext(ctx, "UPDATE photos SET state = 'queued', reason = '', owner = '', tries = max(tries - 1, 0) WHERE id = ?", id))
+		return handBack(ctx, tx, id)
 	})
 	if err == nil && switched {
 		err = fmt.Errorf("%s: %w", what, ErrSwitched)
@@ -217,12 +244,8 @@ func (r *Registry) saveActive(ctx context.Context, tx *sql.Tx, id PhotoID, g gen
 		if slices.Contains(kept, f.ID) || g.n != 0 && f.onlyIn != "" && f.onlyIn != g.ModelSet() {
 			continue
 		}
-		gone, err := loseFace(ctx, tx, f.ID, set)
-		if err != nil {
+		if err := loseFace(ctx, tx, f.ID, set); err != nil {
 			return err
-		}
-		if gone && subject == f.ID { // the choice has lost its object
-			subject, subjectBy = "", byNobody
 		}
 	}
 	for i, f := range a.Faces {
@@ -252,6 +275,9 @@ func (r *Registry) saveActive(ctx context.Context, tx *sql.Tx, id PhotoID, g gen
 	if _, err := tx.ExecContext(ctx, `UPDATE photos SET state = 'analysed', reason = '', tries = 0, owner = '',
 		width = ?, height = ?, taken = ?, taken_by = ?, subject = ?, subject_by = ?, look = ? WHERE id = ?`,
 		a.Width, a.Height, taken, by, subject, subjectBy, look, id); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, tryBeside, id); err != nil { // what stood in the way may have been the file's
 		return err
 	}
 	if g.n != 0 {
@@ -285,7 +311,7 @@ func (r *Registry) saveUnder(ctx context.Context, tx *sql.Tx, id PhotoID, g, act
 		if f.onlyIn == "" {
 			_, err = tx.ExecContext(ctx, "DELETE FROM templates WHERE face_id = ? AND model_set = ?", f.ID, g.ID)
 		} else {
-			_, err = loseFace(ctx, tx, f.ID, g.ID)
+			err = loseFace(ctx, tx, f.ID, g.ID)
 		}
 		if err != nil {
 			return err
@@ -342,18 +368,16 @@ func placesOf(ctx context.Context, tx *sql.Tx, id PhotoID) ([]place, error) {
 	return out, rows.Err()
 }
 
-// loseFace deletes a face that a set finds no more; one of which another generation has a template only loses its own.
-func loseFace(ctx context.Context, tx *sql.Tx, id FaceID, set string) (gone bool, err error) {
-	res, err := tx.ExecContext(ctx, `DELETE FROM faces WHERE id = ? AND NOT EXISTS (SELECT 1 FROM templates t
-		JOIN generations g ON g.id = t.model_set AND g.state <> 'dropping' WHERE t.face_id = faces.id AND t.model_set <> ?)`, id, set)
-	if err != nil {
-		return false, err
+// loseFace deletes a face that a set finds no more; one of which another generation has a template, or that a person chose, only loses
+// its template under the set.
+func loseFace(ctx context.Context, tx *sql.Tx, id FaceID, set string) error {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM templates WHERE face_id = ? AND model_set = ?", id, set); err != nil {
+		return err
 	}
-	if n, err := res.RowsAffected(); err != nil || n > 0 {
-		return n > 0, err
-	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM templates WHERE face_id = ? AND model_set = ?", id, set)
-	return false, err
+	_, err := tx.ExecContext(ctx, `DELETE FROM faces WHERE id = ? AND NOT EXISTS (SELECT 1 FROM templates t
+		JOIN generations g ON g.id = t.model_set AND g.state <> 'dropping' WHERE t.face_id = faces.id)
+		AND NOT EXISTS (SELECT 1 FROM photos p WHERE p.id = faces.photo_id AND p.subject = faces.id AND p.subject_by = ?)`, id, byPerson)
+	return err
 }
 
 // putFace stores a face; one that is known is updated in place.

@@ -166,7 +166,7 @@ func TestSubject(t *testing.T) {
 		}
 	}
 
-	// "None of them" outlives an analysis that finds one face; a face that is no longer found takes the choice with it.
+	// "None of them" outlives an analysis that finds one face; a face that a person chose outlives one that does not find it.
 	nobody := FaceID("")
 	if _, err := r.UpdatePhoto(t.Context(), id, PhotoChange{Subject: &nobody}); err != nil {
 		t.Fatal(err)
@@ -177,14 +177,31 @@ func TestSubject(t *testing.T) {
 	if _, err := r.UpdatePhoto(t.Context(), id, PhotoChange{Subject: &child}); err != nil {
 		t.Fatal(err)
 	}
-	if p := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(0, 1), face(1500, 1)}}); p.Subject != "" || len(p.Faces) != 2 {
+	if p := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(0, 1), face(1500, 1)}}); p.Subject != child || len(p.Faces) != 3 {
 		t.Errorf("%+v", p)
 	}
-	if p := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(0, 1)}}); p.Subject == "" {
-		t.Error("the only face is not the subject")
+	if refs, err := r.References(t.Context(), c.ID, "set2"); err != nil || len(refs) != 0 {
+		t.Error("a template of a face that is found no more:", refs, err)
+	}
+	if p := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(505, 20), face(0, 1)}}); p.Subject != child || len(p.Faces) != 2 || p.Faces[0].ID != child {
+		t.Errorf("it is not known again: %+v", p)
+	}
+	if refs, err := r.References(t.Context(), c.ID, "set2"); err != nil || len(refs) != 1 || refs[0].Face != child {
+		t.Error(refs, err)
+	}
+	// Nobody's choice goes with its face.
+	if _, err := r.UpdatePhoto(t.Context(), id, PhotoChange{Subject: &nobody}); err != nil {
+		t.Fatal(err)
+	}
+	if p := save(t, r, id, "set2", NewAnalysis{Faces: []NewFace{face(0, 1)}}); len(p.Faces) != 1 {
+		t.Errorf("%+v", p)
 	}
 	if refs, err := r.References(t.Context(), c.ID, "set"); err != nil || len(refs) != 0 {
 		t.Error("templates of faces that are gone:", refs, err)
+	}
+	one := save(t, r, mustAdd(t, r, c.ID, []byte("2")).ID, "set", NewAnalysis{Faces: []NewFace{face(0, 3)}})
+	if p := save(t, r, one.ID, "set", NewAnalysis{Faces: []NewFace{face(900, 4)}}); len(p.Faces) != 1 || p.Subject != p.Faces[0].ID || p.Subject == one.Subject {
+		t.Errorf("the only face is not the subject: %+v", p)
 	}
 }
 
@@ -221,18 +238,18 @@ func TestQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	claim(ids[0], 1) // the try was given back
-	if err := r.FailAnalysis(t.Context(), ids[0], "out of memory", false); err != nil {
+	if err := r.FailAnalysis(t.Context(), ids[0], "ms.set", "out of memory", false); err != nil {
 		t.Fatal(err)
 	}
 	state(ids[0], Queued, "")
 	claim(ids[0], 2)
 	save(t, r, ids[1], "ms.set", NewAnalysis{})
-	if err := r.FailAnalysis(t.Context(), ids[0], "out of memory", false); err != nil {
+	if err := r.FailAnalysis(t.Context(), ids[0], "ms.set", "out of memory", false); err != nil {
 		t.Fatal(err)
 	}
 	state(ids[0], SetAside, "out of memory")
 	claim(ids[2], 1)
-	if err := r.FailAnalysis(t.Context(), ids[2], "not a photo", true); err != nil {
+	if err := r.FailAnalysis(t.Context(), ids[2], "ms.set", "not a photo", true); err != nil {
 		t.Fatal(err)
 	}
 	state(ids[2], SetAside, "not a photo")
@@ -255,7 +272,7 @@ func TestQueue(t *testing.T) {
 		t.Error("a queued photo lost its references", refs, err)
 	}
 	for _, err := range []error{
-		r.Requeue(t.Context(), "p_none"), r.Release(t.Context(), "p_none"), r.FailAnalysis(t.Context(), "p_none", "", true),
+		r.Requeue(t.Context(), "p_none"), r.Release(t.Context(), "p_none"), r.FailAnalysis(t.Context(), "p_none", "ms.set", "", true),
 	} {
 		if !errors.Is(err, ErrNotFound) {
 			t.Error(err)
@@ -264,6 +281,112 @@ func TestQueue(t *testing.T) {
 }
 
 // TestCloseHandsBack closes a registry in the middle of an analysis: that is no failure of the photo.
+// TestAnotherTryBeside: what a generation that is not active could not look at is looked at again under it when there is reason to.
+func TestAnotherTryBeside(t *testing.T) {
+	for name, again := range map[string]func(*Registry, PhotoID) error{
+		"requeued": func(r *Registry, id PhotoID) error { return r.Requeue(t.Context(), id) },
+		"analysed": func(r *Registry, id PhotoID) error { return r.SaveAnalysis(t.Context(), id, "a.1", NewAnalysis{}) },
+		"its file is put back": func(r *Registry, id PhotoID) error {
+			for _, f := range files(t, r.photos()) {
+				if _, err := r.moveToLost(f); err != nil {
+					return err
+				}
+			}
+			_, err := r.Repair(t.Context(), RepairOptions{}, func(Mended) {})
+			return err
+		},
+	} {
+		r := open(t, t.TempDir(), Options{})
+		takeOver(t, r, "a.1")
+		begin(t, r, "b.1")
+		p := save(t, r, mustAdd(t, r, newCase(t, r, Missing).ID, []byte("1")).ID, "a.1", NewAnalysis{})
+		if err := r.SetAsideUnder(t.Context(), p.ID, "b.1", "its file was gone"); err != nil {
+			t.Fatal(err)
+		}
+		if err := again(r, p.ID); err != nil {
+			t.Fatal(name, err)
+		}
+		if got := stateUnder(t, r, "b.1", p.ID) + " " + stateUnder(t, r, "a.1", p.ID); got != " done" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// TestFailedMeanwhile: a failure under a set that answers no more says nothing about the one that does.
+func TestFailedMeanwhile(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	takeOver(t, r, "a.1")
+	begin(t, r, "b.1")
+	ready(t, r, "b.1")
+	p, _, err := addPhoto(t.Context(), r, newCase(t, r, Missing).ID, []byte("1"), NewPhoto{Claim: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	switchTo(t, r, "b.1")
+	if err := r.FailAnalysis(t.Context(), p.ID, "a.1", "no", true); !errors.Is(err, ErrSwitched) {
+		t.Error(err)
+	}
+	if now := mustPhoto(t, r, p.ID); now.State != Queued || now.Tries != 0 || now.Reason != "" || stateUnder(t, r, "b.1", p.ID) != "" {
+		t.Errorf("%+v", now)
+	}
+	if now, ok, err := r.ClaimPhoto(t.Context()); err != nil || !ok || now.ID != p.ID {
+		t.Error(now, ok, err)
+	}
+}
+
+// TestChoiceHolds: a face that a person chose stays, whichever set finds it and whichever is dropped.
+func TestChoiceHolds(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	takeOver(t, r, "a.1")
+	begin(t, r, "b.1")
+	c := newCase(t, r, Missing)
+	choose := func(p Photo, id FaceID) {
+		t.Helper()
+		if _, err := r.UpdatePhoto(t.Context(), p.ID, PhotoChange{Subject: &id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := save(t, r, mustAdd(t, r, c.ID, []byte("1")).ID, "a.1", NewAnalysis{Faces: []NewFace{face(0, 1), face(700, 2)}})
+	choose(left, left.Faces[1].ID) // which only a finds
+	saveUnder(t, r, left.ID, "b.1", face(0, 3))
+	right := save(t, r, mustAdd(t, r, c.ID, []byte("2")).ID, "a.1", NewAnalysis{Faces: []NewFace{face(0, 4)}})
+	saveUnder(t, r, right.ID, "b.1", face(0, 5), face(700, 6))
+	ready(t, r, "b.1")
+	switchTo(t, r, "b.1")
+	right = mustPhoto(t, r, right.ID)
+	choose(right, right.Faces[1].ID) // which only b finds
+	// Each is looked at again by the set that does not find it, when the other is gone or not active.
+	hold := func(when string) {
+		t.Helper()
+		for _, p := range []Photo{left, right} {
+			var there bool
+			if err := r.readers.QueryRow("SELECT EXISTS (SELECT 1 FROM faces f JOIN photos p ON p.subject = f.id WHERE p.id = ?1 AND p.subject = ?2 AND subject_by = 'person')",
+				p.ID, p.Faces[1].ID).Scan(&there); err != nil || !there {
+				t.Error(when, p.ID, err)
+			}
+		}
+	}
+	switchTo(t, r, "a.1")
+	saveUnder(t, r, right.ID, "b.1", face(0, 5))
+	hold("b finds its own no more")
+	if err := r.Drop(t.Context(), "b.1"); err != nil {
+		t.Fatal(err)
+	}
+	hold("b is dropped")
+	begin(t, r, "c.1")
+	saveUnder(t, r, left.ID, "c.1", face(0, 7))
+	saveUnder(t, r, right.ID, "c.1", face(0, 8))
+	ready(t, r, "c.1")
+	switchTo(t, r, "c.1")
+	if err := r.Drop(t.Context(), "a.1"); err != nil {
+		t.Fatal(err)
+	}
+	if p := save(t, r, left.ID, "c.1", NewAnalysis{Faces: []NewFace{face(0, 7)}}); len(p.Faces) != 2 || p.Subject != left.Faces[1].ID {
+		t.Errorf("%+v", p)
+	}
+	hold("a is dropped")
+}
+
 func TestCloseHandsBack(t *testing.T) {
 	dir := t.TempDir()
 	r, err := Open(t.Context(), dir, Options{})
@@ -315,7 +438,7 @@ func TestClaimedAtTheEnd(t *testing.T) {
 		if err != nil || !ok || p.Tries != n+1 {
 			t.Fatalf("%+v %v %v", p, ok, err)
 		}
-		if err := keep.FailAnalysis(t.Context(), id, "it would not", false); err != nil {
+		if err := keep.FailAnalysis(t.Context(), id, "set", "it would not", false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -102,7 +102,7 @@ func (r *Registry) AnswerAsk(ctx context.Context, id string, grant bool) (Ask, e
 		case actor.Role.Staff() && !Covers(actor.Regions, region):
 			return &ErrNotYours{"This case belongs to another region. Someone who is responsible for it must answer."}
 		case a.Answer != "":
-			return fmt.Errorf("it was %s already: %w", a.Answer, ErrConflict)
+			return refused(ErrConflict, "it was %s already", a.Answer)
 		}
 		a.Answer, a.AnsweredBy, a.AnsweredAt = Refusal, actor.Account, r.now()
 		if grant {

@@ -135,7 +135,7 @@ func refFree(ctx context.Context, tx *sql.Tx, c Case) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s has the reference %q in the gallery %s. Change that case, or choose another reference", ErrDuplicate, other, c.Ref, c.Gallery)
+	return refused(ErrDuplicate, "%s has the reference %q in the gallery %s. Change that case, or choose another reference", other, c.Ref, c.Gallery)
 }
 
 // Case reads a case.
@@ -276,9 +276,14 @@ func (r *Registry) DeleteCase(ctx context.Context, id CaseID) error {
 	return r.deleteCase(ctx, id, "case.deleted", "DELETE FROM cases WHERE id = ?1")
 }
 
-// DeleteEmptyCase deletes a case that has no photo, and leaves one alone that has: ErrNotFound then.
+// emptyCase says of a case c that it has no photo, that nobody has worked on it since it was made, and that it is no family's.
+const emptyCase = `c.version = 1 AND NOT EXISTS (SELECT 1 FROM photos p WHERE p.case_id = c.id)
+	AND NOT EXISTS (SELECT 1 FROM families f WHERE f.case_id = c.id)`
+
+// DeleteEmptyCase deletes a case that has no photo and that nobody has worked on since it was made, and leaves any other alone:
+// ErrNotFound then.
 func (r *Registry) DeleteEmptyCase(ctx context.Context, id CaseID) error {
-	return r.deleteCase(ctx, id, "case.deleted", "DELETE FROM cases WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM photos WHERE case_id = ?1)")
+	return r.deleteCase(ctx, id, "case.deleted", "DELETE FROM cases AS c WHERE c.id = ?1 AND "+emptyCase)
 }
 
 // deleteCase deletes a case by a statement that names it as ?1, and more values behind it.

@@ -102,7 +102,7 @@ var problems = map[string]string{
 	"index.not_found":    doReport,
 	"models.other":       "Put back the model files that the registry works with, or start the server, which goes over to those that are there.",
 	"registry.locked":    "Put back the operator's key, or say where it is with --operator-key.",
-	"registry.unopened":  doRestore,
+	"registry.unopened":  "Restore needs a folder that is missing or empty: move this one aside first.",
 	"template.foreign":   "They take room and harm nothing: photos have templates of the set in use beside them.",
 }
 

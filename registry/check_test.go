@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // expected is what checks of these tests expect of vectors.
@@ -97,7 +98,7 @@ func TestCheckAndRepair(t *testing.T) {
 		}
 		return r.file(name)
 	}
-	const bit = "CAST(substr(sealed, 1, 20) || x'00' || substr(sealed, 22) AS BLOB)"
+	const bit = "CAST(substr(sealed, 1, 20) || iif(substr(sealed, 21, 1) = x'00', x'01', x'00') || substr(sealed, 22) AS BLOB)"
 	tests := []struct {
 		name   string
 		damage func(t *testing.T, r *Registry, c Case, p Photo)
@@ -118,7 +119,7 @@ func TestCheckAndRepair(t *testing.T) {
 		{
 			name: "photo in lost", codes: []string{"photo.file_missing"},
 			damage: func(t *testing.T, r *Registry, _ Case, p Photo) {
-				if err := r.moveToLost(fileOf(t, r, p)); err != nil {
+				if _, err := r.moveToLost(fileOf(t, r, p)); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -191,8 +192,23 @@ func TestCheckAndRepair(t *testing.T) {
 				exec(t, r, "UPDATE photos SET subject = 'f_gone' WHERE id = ?", p.ID)
 			},
 			after: func(t *testing.T, r *Registry, p Photo) {
-				if now, err := r.Photo(t.Context(), p.ID); err != nil || now.Subject != p.Subject {
-					t.Error(now.Subject, err)
+				if now, err := r.Photo(t.Context(), p.ID); err != nil || now.Subject != "" || now.State != Queued {
+					t.Error(now.Subject, now.State, err)
+				}
+				if again := save(t, r, p.ID, "set", NewAnalysis{Faces: []NewFace{face(0, 3)}}); again.Subject != p.Subject {
+					t.Error(again.Subject)
+				}
+			},
+		},
+		{
+			name: "subject of a photo with another set's face", codes: []string{"photo.subject"},
+			damage: func(t *testing.T, r *Registry, _ Case, p Photo) {
+				exec(t, r, "UPDATE faces SET only_in = 'other' WHERE id = ?", p.Subject)
+				exec(t, r, "UPDATE photos SET subject = 'f_gone' WHERE id = ?", p.ID)
+			},
+			after: func(t *testing.T, r *Registry, p Photo) {
+				if now, err := r.Photo(t.Context(), p.ID); err != nil || now.Subject != "" || now.State != Queued {
+					t.Error(now.Subject, now.State, err)
 				}
 			},
 		},
@@ -268,6 +284,15 @@ func TestCheckAndRepair(t *testing.T) {
 			after: queuedAgain,
 		},
 		{
+			name: "embedding where it is not known what is in use", codes: []string{"embedding.damaged"},
+			damage: func(t *testing.T, r *Registry, _ Case, p Photo) {
+				exec(t, r, "INSERT INTO generations (id, name, metric, recognisers, state, created_at) VALUES ('set', '', '', '[]', 'active', 0)")
+				exec(t, r, "INSERT INTO photo_sets (generation, photo, state, subject) SELECT g.n, p.n, 'done', p.subject FROM generations g, photos p")
+				exec(t, r, "UPDATE embeddings SET sealed = "+bit+" WHERE face_id = ? AND recogniser = 'r1'", p.Subject)
+			},
+			after: queuedAgain,
+		},
+		{
 			name: "template and embedding", codes: []string{"embedding.damaged", "template.damaged"},
 			damage: func(t *testing.T, r *Registry, _ Case, p Photo) {
 				exec(t, r, "UPDATE embeddings SET sealed = "+bit+" WHERE face_id = ?", p.Subject)
@@ -320,7 +345,7 @@ func TestCheckAndRepair(t *testing.T) {
 		{
 			name: "key of a case", codes: []string{"case.key"}, left: []string{"case.key"},
 			damage: func(t *testing.T, r *Registry, c Case, _ Photo) {
-				exec(t, r, "UPDATE cases SET key = CAST(substr(key, 1, 30) || x'00' || substr(key, 32) AS BLOB) WHERE id = ?", c.ID)
+				exec(t, r, "UPDATE cases SET key = CAST(substr(key, 1, 30) || iif(substr(key, 31, 1) = x'00', x'01', x'00') || substr(key, 32) AS BLOB) WHERE id = ?", c.ID)
 			},
 		},
 		{
@@ -473,6 +498,73 @@ func TestRepairFromBackup(t *testing.T) {
 	entries, _, err := r.Audit(t.Context(), AuditQuery{Action: "registry.repaired"})
 	if err != nil || len(entries) != 4 {
 		t.Error(len(entries), "entries", err)
+	}
+}
+
+// TestStrayIsAdded mends what was a stray when Check saw it, and has become a photo's file since.
+func TestStrayIsAdded(t *testing.T) {
+	dir := t.TempDir()
+	named, moved, added := make(chan string, 1), make(chan struct{}), make(chan error, 1)
+	meanwhile := false // the row is written while the file is being moved
+	r := open(t, dir, Options{step: func(step string) error {
+		if step == "upload.durable" {
+			named <- files(t, filepath.Join(dir, "photos"))[0]
+			if meanwhile {
+				<-moved
+			}
+		}
+		return nil
+	}})
+	mending := open(t, dir, Options{step: func(step string) error {
+		if step == "stray.moved" {
+			close(moved)
+			return <-added
+		}
+		return nil
+	}})
+	m := &mender{Registry: mending}
+	for _, meanwhile = range []bool{false, true} {
+		content := randomPhoto(1, 5000)
+		c := newCase(t, r, Missing)
+		var p Photo
+		add := func() (err error) {
+			p, _, err = addPhoto(t.Context(), r, c.ID, content, NewPhoto{})
+			return err
+		}
+		if meanwhile {
+			go func() { added <- add() }()
+		} else if err := add(); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := m.mend(t.Context(), Problem{Code: "file.stray", path: <-named}); err != nil || !strings.Contains(done, "a photo's") {
+			t.Error(done, err)
+		}
+		if got, err := readPhoto(r, p.ID); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("added meanwhile %v: %v", meanwhile, err)
+		}
+		if err := r.DeleteCase(t.Context(), c.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestYoungStray: a file that has just been given its name is none, however long ago it was written.
+func TestYoungStray(t *testing.T) {
+	r, _, _ := sound(t)
+	path := filepath.Join(r.photos(), "ab", strings.Repeat("ab", 32))
+	os.MkdirAll(filepath.Dir(path), 0o700)
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, r.dir, Options{Now: func() time.Time { return time.Now().Add(2 * youngFile) }})
+	if codes := checked(t, r, false); len(codes) > 0 {
+		t.Error(codes)
+	}
+	if codes := checked(t, other, false); !slices.Equal(codes, []string{"file.stray"}) {
+		t.Error("later:", codes)
 	}
 }
 

@@ -148,14 +148,14 @@ func (r *Registry) RequestDNA(ctx context.Context, lead LeadID, laboratory strin
 			return err
 		}
 		if l.State != LeadPotential {
-			return fmt.Errorf("the lead is %s; DNA is asked for about potential candidates: %w", l.State, ErrConflict)
+			return refused(ErrConflict, "the lead is %s; DNA is asked for about potential candidates", l.State)
 		}
 		open, err := pairOpen(ctx, tx, l.Missing, l.Found)
 		if err != nil {
 			return err
 		}
 		if !open {
-			return fmt.Errorf("a case of it is closed: %w", ErrConflict)
+			return refused(ErrConflict, "a case of it is closed")
 		}
 		var there bool
 		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM accounts WHERE role = 'laboratory' AND disabled_at = 0 AND organisation = ?)", laboratory).Scan(&there); err != nil {
@@ -195,14 +195,14 @@ func (r *Registry) AddSample(ctx context.Context, request string, s Sample) (DNA
 			return err
 		}
 		if d.Result != "" {
-			return fmt.Errorf("the laboratory has reported: %w", ErrConflict)
+			return refused(ErrConflict, "the laboratory has reported")
 		}
 		var there bool
 		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM dna_samples WHERE kit = ?)", s.Kit).Scan(&there); err != nil {
 			return err
 		}
 		if there {
-			return fmt.Errorf("%w: a sample has this kit number; check the number", ErrDuplicate)
+			return refused(ErrDuplicate, "a sample has this kit number; check the number")
 		}
 		if _, err := tx.ExecContext(ctx, "INSERT INTO dna_samples (id, request_id, whose, kit, taken_on, added_by, added_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			s.ID, d.ID, s.Whose, s.Kit, s.TakenOn, s.AddedBy, millis(s.AddedAt)); err != nil {
@@ -275,7 +275,7 @@ func (r *Registry) ReportDNA(ctx context.Context, request string, result DNAResu
 			if d.Result == result && d.Report == report && d.ResultOn == on {
 				return nil
 			}
-			return fmt.Errorf("another result was reported for it: %w", ErrConflict)
+			return refused(ErrConflict, "another result was reported for it")
 		}
 		if err := d.supports(result, on); err != nil {
 			return err

@@ -21,6 +21,22 @@ func (e *FieldError) Error() string { return e.Field + " " + e.Text }
 // Is makes errors.Is(err, ErrInvalid) true.
 func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
 
+// refusal is a sentinel in words that say more than its own.
+type refusal struct {
+	is   error
+	text string
+}
+
+func (e *refusal) Error() string { return e.text }
+
+// Is makes errors.Is(err, the sentinel) true.
+func (e *refusal) Is(target error) bool { return target == e.is }
+
+// refused is a sentinel, such as ErrConflict, in other words.
+func refused(is error, format string, args ...any) error {
+	return &refusal{is, fmt.Sprintf(format, args...)}
+}
+
 // wrap says what was being done when err happened, and puts the failures of disk and database that a caller decides on
 // into this package's words. It keeps nil nil.
 func wrap(err error, format string, args ...any) error {
@@ -52,7 +68,7 @@ func classify(err error) error {
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%w: free some space and try again: %w", ErrFull, err)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return fmt.Errorf("%w: registry.db is damaged; put it back with homeward restore: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: registry.db is damaged (%w); put it back with homeward restore", ErrCorrupt, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR:
 		return fmt.Errorf("%w: see to the disk (the system's log says what it has): %w", ErrDisk, err)
 	case sqlite3.SQLITE_BUSY:

@@ -184,7 +184,7 @@ func (r *Registry) addGeneration(ctx context.Context, tx *sql.Tx, want Generatio
 		return g, false, err
 	}
 	if g.State == GenerationDropping {
-		return g, false, fmt.Errorf("%w: it is being dropped; run homeward reindex drop %s until that is done", ErrConflict, g.ID)
+		return g, false, refused(ErrConflict, "it is being dropped; run homeward reindex drop %s until that is done", g.ID)
 	}
 	isNew = g.n == 0
 	if want.Recognisers == nil {
@@ -214,7 +214,8 @@ func (r *Registry) TakeOver(ctx context.Context, want Generation, then NewJob) e
 
 // Switch makes a generation that is ready or kept the active one, in one step: what its photos show under it is what everyone
 // sees from then on, photos that it lacks are queued, and then is enqueued: the comparison of the two whole galleries, as every
-// strength is another. The one before is kept. ErrNotFound, ErrNotReady, and ErrConflict when it is the active one.
+// strength is another. Where such a job is there already, it goes on, even if it was paused or parked: it is to notice the switch. The
+// generation before is kept. ErrNotFound, ErrNotReady, and ErrConflict when it is the active one.
 func (r *Registry) Switch(ctx context.Context, id string, then NewJob) error {
 	err := r.change(ctx, "switch to generation "+id, func(ctx context.Context, tx *sql.Tx) error {
 		g, err := mustGeneration(ctx, tx, id)
@@ -222,7 +223,7 @@ func (r *Registry) Switch(ctx context.Context, id string, then NewJob) error {
 		case err != nil:
 			return err
 		case g.State == GenerationActive:
-			return fmt.Errorf("%w: it is the one in use", ErrConflict)
+			return refused(ErrConflict, "it is the one in use")
 		case g.State == GenerationBuilding:
 			return fmt.Errorf("%w: it is still being built; run homeward reindex --set %s --metric %s to its end first", ErrNotReady, g.Name, g.Metric)
 		case g.State == GenerationDropping:
@@ -276,7 +277,11 @@ func (r *Registry) makeActive(ctx context.Context, tx *sql.Tx, g generation, the
 		return err
 	}
 	if before.n != 0 {
-		if _, _, err := r.enqueue(ctx, tx, then); err != nil {
+		j, existed, err := r.enqueue(ctx, tx, then)
+		if err == nil && existed {
+			err = r.goOn(ctx, tx, j.ID)
+		}
+		if err != nil {
 			return err
 		}
 		if err := r.audit(ctx, tx, Note{Action: "reindex.switched", Subject: g.ID, Detail: map[string]string{"from": before.ID}}); err != nil {
@@ -284,6 +289,21 @@ func (r *Registry) makeActive(ctx context.Context, tx *sql.Tx, g generation, the
 		}
 	}
 	return r.at("switch.rows")
+}
+
+// goOn queues a job that is paused or parked: what it is to do has become due anew.
+func (r *Registry) goOn(ctx context.Context, tx *sql.Tx, id JobID) error {
+	found, err := jobsWhere(ctx, tx, "id = ? AND state IN ('paused', 'parked')", id)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	j := found[0]
+	j.leave(JobQueued, r.now())
+	j.Due, j.Tries, j.Reason = r.now(), 0, ""
+	if err := storeJob(ctx, tx, j); err != nil {
+		return err
+	}
+	return r.audit(ctx, tx, jobNote(j, "resumed"))
 }
 
 const missingUnder = "state <> 'queued' AND NOT EXISTS (SELECT 1 FROM photo_sets s WHERE s.generation = ? AND s.photo = photos.n)"
@@ -326,11 +346,24 @@ type Unbuilt struct {
 	Photo PhotoID
 }
 
+// undropped reads a generation. One that is being dropped is not found: nothing is to be built under it any more.
+func (r *Registry) undropped(ctx context.Context, id string) (generation, error) {
+	g, err := mustGeneration(ctx, r.readers, id)
+	if err == nil && g.State == GenerationDropping {
+		err = ErrNotFound
+	}
+	return g, err
+}
+
 // Unbuilt lists photos that have been looked at, but not under the generation, in order and behind one, at most limit of them.
+// ErrNotFound when it was dropped, or is being dropped.
 func (r *Registry) Unbuilt(ctx context.Context, id string, after int64, limit int) (out []Unbuilt, err error) {
 	what := "photos that generation " + id + " lacks"
-	rows, err := r.readers.QueryContext(ctx, `SELECT n, id FROM photos WHERE n > ? AND `+
-		strings.Replace(missingUnder, "?", "(SELECT n FROM generations WHERE id = ?)", 1)+` ORDER BY n LIMIT ?`, after, id, limit)
+	g, err := r.undropped(ctx, id)
+	if err != nil {
+		return nil, wrap(err, "%s", what)
+	}
+	rows, err := r.readers.QueryContext(ctx, `SELECT n, id FROM photos WHERE n > ? AND `+missingUnder+` ORDER BY n LIMIT ?`, after, g.n, limit)
 	if err != nil {
 		return nil, wrap(err, "%s", what)
 	}
@@ -347,9 +380,20 @@ func (r *Registry) Unbuilt(ctx context.Context, id string, after int64, limit in
 
 // UnbuiltCount counts what Unbuilt lists.
 func (r *Registry) UnbuiltCount(ctx context.Context, id string) (n int, err error) {
-	err = r.readers.QueryRowContext(ctx, "SELECT count(*) FROM photos WHERE "+
-		strings.Replace(missingUnder, "?", "(SELECT n FROM generations WHERE id = ?)", 1), id).Scan(&n)
+	g, err := r.undropped(ctx, id)
+	if err == nil {
+		err = r.readers.QueryRowContext(ctx, "SELECT count(*) FROM photos WHERE "+missingUnder, g.n).Scan(&n)
+	}
 	return n, wrap(err, "count photos that generation %s lacks", id)
+}
+
+// BuiltCount counts the photos that are done or set aside under a generation. ErrNotFound as for Unbuilt.
+func (r *Registry) BuiltCount(ctx context.Context, id string) (n int, err error) {
+	g, err := r.undropped(ctx, id)
+	if err == nil {
+		err = r.readers.QueryRowContext(ctx, "SELECT count(*) FROM photo_sets WHERE generation = ?", g.n).Scan(&n)
+	}
+	return n, wrap(err, "count photos that generation %s has", id)
 }
 
 // ClaimBuild makes this process the one that builds a generation; ok is false while another that lives is at it. ReleaseBuild ends
@@ -362,7 +406,7 @@ func (r *Registry) ClaimBuild(ctx context.Context, id string) (ok bool, err erro
 			return err
 		}
 		if state == GenerationDropping {
-			return fmt.Errorf("%w: it is being dropped", ErrConflict)
+			return refused(ErrConflict, "it is being dropped")
 		}
 		if ok = owner == "" || owner == r.owner || !r.alive(owner); !ok {
 			return nil
@@ -381,11 +425,16 @@ func (r *Registry) ReleaseBuild(ctx context.Context, id string) error {
 	})
 }
 
-// SaveReport keeps what a switch to a generation would change. One that was being built is then ready. report is marshalled as JSON.
+// SaveReport keeps what a switch to a generation would change. One that was being built is then ready. report is marshalled as JSON;
+// ErrInvalid where it cannot be.
 func (r *Registry) SaveReport(ctx context.Context, id string, report any) error {
+	text, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("report on generation %s: %w: %w", id, ErrInvalid, err)
+	}
 	return r.change(ctx, "report on generation "+id, func(ctx context.Context, tx *sql.Tx) error {
 		return changed(tx.ExecContext(ctx, `UPDATE generations SET report = ?, state = CASE state WHEN 'building' THEN 'ready' ELSE state END
-			WHERE id = ? AND state <> 'dropping'`, jsonText(report), id))
+			WHERE id = ? AND state <> 'dropping'`, string(text), id))
 	})
 }
 
@@ -403,12 +452,12 @@ func (r *Registry) Drop(ctx context.Context, id string) error {
 			return err
 		}
 		if g.State == GenerationActive {
-			return fmt.Errorf("%w: it is the one in use; switch to another first", ErrConflict)
+			return refused(ErrConflict, "it is the one in use; switch to another first")
 		}
 		var job JobID
 		err = tx.QueryRowContext(ctx, `SELECT id FROM jobs WHERE kind = ? AND about = ? AND state IN ('queued', 'running', 'paused', 'parked')`, JobReindex, id).Scan(&job)
 		if err == nil {
-			return fmt.Errorf("%w: job %s is to build it; cancel that first", ErrConflict, job)
+			return refused(ErrConflict, "job %s is to build it; cancel that first", job)
 		}
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
@@ -431,7 +480,8 @@ func (r *Registry) Drop(ctx context.Context, id string) error {
 		args              []any
 	}{
 		{"templates", "rowid", "x.model_set = ?3", []any{g.ID}},
-		{"faces", "n", "x.only_in = ?3 AND NOT EXISTS (SELECT 1 " + others + " AND g.model_set = x.only_in)", []any{g.ModelSet()}},
+		{"faces", "n", "x.only_in = ?3 AND NOT EXISTS (SELECT 1 " + others + " AND g.model_set = x.only_in)" +
+			" AND NOT EXISTS (SELECT 1 FROM photos p WHERE p.id = x.photo_id AND p.subject = x.id AND p.subject_by = 'person')", []any{g.ModelSet()}},
 		{"embeddings", "rowid", `x.recogniser IN (SELECT value FROM json_each(?3))
 			AND NOT EXISTS (SELECT 1 ` + others + ` AND EXISTS (SELECT 1 FROM json_each(g.recognisers) r WHERE r.value = x.recogniser))`,
 			[]any{jsonText(g.Recognisers)}},

@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -92,7 +93,7 @@ func TestBeside(t *testing.T) {
 	aside := add(face(0, 11))                        // which b cannot look at
 	back := mustAdd(t, r, c.ID, []byte("set aside")) // which only b can look at
 	missing := add(face(0, 12))                      // which b has not looked at
-	if err := r.FailAnalysis(t.Context(), back.ID, "too hard", true); err != nil {
+	if err := r.FailAnalysis(t.Context(), back.ID, "a.1", "too hard", true); err != nil {
 		t.Fatal(err)
 	}
 	for id, subject := range map[PhotoID]FaceID{chosen.ID: chosen.Faces[1].ID, nobody.ID: ""} {
@@ -333,6 +334,12 @@ func TestGenerations(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	if err := r.SaveReport(t.Context(), "b.1", math.NaN()); !errors.Is(err, ErrInvalid) {
+		t.Error("a report that cannot be stored:", err)
+	}
+	if g, err := r.Generation(t.Context(), "b.1"); err != nil || g.State != GenerationBuilding || g.Report != nil {
+		t.Errorf("%+v %v", g, err)
+	}
 	for _, err := range []error{r.Switch(t.Context(), "a.1", crossmatch), r.Drop(t.Context(), "a.1")} {
 		if !errors.Is(err, ErrConflict) {
 			t.Error(err)
@@ -362,6 +369,33 @@ func TestGenerations(t *testing.T) {
 	claim(r, true)
 }
 
+// TestSwitchCrossmatch switches while a cross-match stands still: it goes on, as the switch needs one.
+func TestSwitchCrossmatch(t *testing.T) {
+	for _, was := range []JobState{JobQueued, JobPaused, JobParked} {
+		r := open(t, t.TempDir(), Options{})
+		takeOver(t, r, "a.1")
+		begin(t, r, "b.1")
+		ready(t, r, "b.1")
+		j := enqueue(t, r, crossmatch)
+		if _, err := r.TakeJob(t.Context(), j.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.SaveJob(t.Context(), j.ID, "halfway", Progress{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.EndJob(t.Context(), j.ID, was, "as it was"); err != nil {
+			t.Fatal(err)
+		}
+		switchTo(t, r, "b.1")
+		if all, err := r.Jobs(t.Context(), 9); err != nil || len(all) != 1 || all[0].ID != j.ID || all[0].State != JobQueued || all[0].Reason != "" {
+			t.Errorf("%s: %+v, %v", was, all, err)
+		}
+		if got, ok, err := r.ClaimJob(t.Context(), JobCrossmatch); err != nil || !ok || got.ID != j.ID || got.Tries != 1 {
+			t.Errorf("%s: %+v, %v, %v", was, got, ok, err)
+		}
+	}
+}
+
 // TestDrop deletes what belongs to one generation, and nothing else.
 func TestDrop(t *testing.T) {
 	r := open(t, t.TempDir(), Options{})
@@ -373,6 +407,9 @@ func TestDrop(t *testing.T) {
 	}})
 	for _, set := range []string{"b.1", "b.2"} {
 		saveUnder(t, r, p.ID, set, face(0, 2), face(700, 3)) // the small one's place is not known to b
+	}
+	if n, err := r.BuiltCount(t.Context(), "b.1"); n != 1 || err != nil {
+		t.Error(n, err)
 	}
 	before := shown(t, r)
 	count := func() (s string) {
@@ -391,6 +428,17 @@ func TestDrop(t *testing.T) {
 	}
 	if got := count(); got != "3 faces, 3 templates, 5 embeddings, 2 done" {
 		t.Error(got)
+	}
+	if _, err := r.writer.Exec("UPDATE generations SET state = 'dropping' WHERE id = 'b.2'"); err != nil { // as a Drop that was interrupted
+		t.Fatal(err)
+	}
+	for _, id := range []string{"b.1", "b.2"} { // whoever keeps them current has nothing to do
+		_, unbuilt := r.Unbuilt(t.Context(), id, 0, 9)
+		_, left := r.UnbuiltCount(t.Context(), id)
+		_, built := r.BuiltCount(t.Context(), id)
+		if !errors.Is(unbuilt, ErrNotFound) || !errors.Is(left, ErrNotFound) || !errors.Is(built, ErrNotFound) {
+			t.Errorf("%s: %v, %v, %v", id, unbuilt, left, built)
+		}
 	}
 	if err := r.Drop(t.Context(), "b.2"); err != nil {
 		t.Fatal(err)

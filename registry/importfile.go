@@ -31,6 +31,8 @@ type ImportFile struct {
 	ModTime time.Time // zero where the file is to be read again in any case
 	Result  ImportResult
 	Reason  string
+	Remark  string // what of its line in the manifest was left out
+	Ref     string // of the case that it would be of, where there is none
 	Taken   Date   // of a wanted photo
 	Case    CaseID // empty while it is known of none
 	Photo   PhotoID
@@ -45,13 +47,13 @@ func (f ImportFile) Done(size int64, modified time.Time) bool {
 // readAgain is stored for a zero ModTime.
 const readAgain = math.MinInt64
 
-const importColumns = "i.path, i.line, i.size, i.mtime, i.result, i.reason, i.taken, i.case_id, i.photo_id, i.twin"
+const importColumns = "i.path, i.line, i.size, i.mtime, i.result, i.reason, i.remark, i.ref, i.taken, i.case_id, i.photo_id, i.twin"
 
 func scanImport(row scanner, job JobID, more ...any) (ImportFile, error) {
 	f := ImportFile{Job: job}
 	var modified int64
 	var caseID sql.NullString
-	err := row.Scan(append([]any{&f.Path, &f.Line, &f.Size, &modified, &f.Result, &f.Reason, &f.Taken, &caseID, &f.Photo, &f.Twin}, more...)...)
+	err := row.Scan(append([]any{&f.Path, &f.Line, &f.Size, &modified, &f.Result, &f.Reason, &f.Remark, &f.Ref, &f.Taken, &caseID, &f.Photo, &f.Twin}, more...)...)
 	if modified != readAgain {
 		f.ModTime = time.UnixMicro(modified)
 	}
@@ -63,7 +65,7 @@ func scanImport(row scanner, job JobID, more ...any) (ImportFile, error) {
 const (
 	keepNoted = " ON CONFLICT DO NOTHING"
 	// What was added is no duplicate because it is read again.
-	overNoted = ` ON CONFLICT (job_id, path, line) DO UPDATE SET size = excluded.size, mtime = excluded.mtime, reason = excluded.reason, taken = excluded.taken,
+	overNoted = ` ON CONFLICT (job_id, path, line) DO UPDATE SET size = excluded.size, mtime = excluded.mtime, reason = excluded.reason, remark = excluded.remark, ref = excluded.ref, taken = excluded.taken,
 		result = CASE WHEN result = 'added' AND excluded.result = 'duplicate' AND photo_id = excluded.photo_id THEN result ELSE excluded.result END,
 		looked = looked AND photo_id = excluded.photo_id, twin = CASE WHEN photo_id = excluded.photo_id THEN twin ELSE '' END,
 		case_id = excluded.case_id, photo_id = excluded.photo_id`
@@ -75,9 +77,12 @@ func putImport(ctx context.Context, tx *sql.Tx, f ImportFile, noted string) erro
 	if !f.ModTime.IsZero() {
 		modified = f.ModTime.UnixMicro()
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO import_files (job_id, path, line, size, mtime, result, reason, taken, case_id, photo_id)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM cases WHERE id = ?), ?)`+noted,
-		f.Job, f.Path, f.Line, f.Size, modified, f.Result, f.Reason, f.Taken, f.Case, f.Photo)
+	if f.Case != "" { // whose reference goes when the case does
+		f.Ref = ""
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO import_files (job_id, path, line, size, mtime, result, reason, remark, ref, taken, case_id, photo_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM cases WHERE id = ?), ?)`+noted,
+		f.Job, f.Path, f.Line, f.Size, modified, f.Result, f.Reason, f.Remark, f.Ref, f.Taken, f.Case, f.Photo)
 	return err
 }
 
@@ -215,10 +220,9 @@ const importPage = 500
 
 // ImportedFile is a file of an import with what it belongs to.
 type ImportedFile struct {
-	ImportFile
-	Ref      string // of its case
-	Stored   Photo  // with its faces; empty where there is none, or it was deleted since
-	TwinCase CaseID // the case of the photo that it looks the same as; empty where that was deleted since
+	ImportFile        // Ref is that of its case, too
+	Stored     Photo  // with its faces; empty where there is none, or it was deleted since
+	TwinCase   CaseID // the case of the photo that it looks the same as; empty where that was deleted since
 }
 
 // EachImport calls fn for every file of an import, in the order of their paths. An error of fn ends it.
@@ -228,7 +232,7 @@ func (r *Registry) EachImport(ctx context.Context, job JobID, fn func(ImportedFi
 	for {
 		var page []ImportedFile
 		err := r.view(ctx, what, func(tx *sql.Tx) error {
-			rows, err := tx.QueryContext(ctx, "SELECT "+importColumns+`, coalesce(c.ref, ''), coalesce((SELECT case_id FROM photos t WHERE t.id = i.twin), '')
+			rows, err := tx.QueryContext(ctx, "SELECT "+importColumns+`, coalesce(c.ref, i.ref), coalesce((SELECT case_id FROM photos t WHERE t.id = i.twin), '')
 				FROM import_files i LEFT JOIN cases c ON c.id = i.case_id
 				WHERE i.job_id = ? AND (i.path, i.line) > (?, ?) AND i.line >= 0 ORDER BY i.path, i.line LIMIT ?`, job, last.Path, last.Line, importPage)
 			if err != nil {
@@ -237,9 +241,11 @@ func (r *Registry) EachImport(ctx context.Context, job JobID, fn func(ImportedFi
 			defer rows.Close()
 			for rows.Next() {
 				var f ImportedFile
-				if f.ImportFile, err = scanImport(rows, job, &f.Ref, &f.TwinCase); err != nil {
+				var ref string
+				if f.ImportFile, err = scanImport(rows, job, &ref, &f.TwinCase); err != nil {
 					return err
 				}
+				f.Ref = ref
 				page = append(page, f)
 			}
 			if err := errors.Join(rows.Err(), rows.Close()); err != nil {
@@ -298,12 +304,12 @@ func (r *Registry) ImportCounts(ctx context.Context, job JobID) (files map[Impor
 	return files, added, known, err
 }
 
-// DropEmptyImports deletes the cases that an import made and that have no photo. What is noted of their files stays.
+// DropEmptyImports deletes the cases that an import made, that have no photo and that nobody has worked on since. What is noted of
+// their files stays.
 func (r *Registry) DropEmptyImports(ctx context.Context, job JobID) error {
 	what := "delete the empty cases of import " + string(job)
 	var empty []CaseID
-	rows, err := r.readers.QueryContext(ctx, `SELECT case_id FROM import_files i WHERE job_id = ? AND line = -1
-		AND NOT EXISTS (SELECT 1 FROM photos p WHERE p.case_id = i.case_id)`, job)
+	rows, err := r.readers.QueryContext(ctx, "SELECT c.id FROM import_files i JOIN cases c ON c.id = i.case_id WHERE i.job_id = ? AND i.line = -1 AND "+emptyCase, job)
 	if err != nil {
 		return wrap(err, "%s", what)
 	}
@@ -320,13 +326,14 @@ func (r *Registry) DropEmptyImports(ctx context.Context, job JobID) error {
 	}
 	for _, id := range empty {
 		err := r.change(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, "UPDATE import_files SET case_id = NULL WHERE case_id = ? AND line <> -1 AND photo_id = ''", id)
+			_, err := tx.ExecContext(ctx, `UPDATE import_files SET case_id = NULL WHERE case_id = ? AND line <> -1 AND photo_id = ''
+				AND case_id IN (SELECT c.id FROM cases c WHERE `+emptyCase+")", id)
 			return err
 		})
 		if err == nil {
 			err = r.DeleteEmptyCase(ctx, id)
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) { // a photo came in from elsewhere just now
+		if err != nil && !errors.Is(err, ErrNotFound) { // someone came to work on it just now
 			return err
 		}
 	}

@@ -37,6 +37,7 @@ func TestImportCases(t *testing.T) {
 	got, err := r.ImportCases(t.Context(), job, []Case{
 		{Gallery: Missing, Ref: "1", Names: []string{"other"}}, {Gallery: Missing, Ref: "2"}, {Gallery: Found, Ref: "1"}, {Gallery: Missing, Ref: "2"},
 		{Gallery: Missing, Ref: "3", Sex: "robot"}, {Gallery: Missing, Ref: "4", Region: "nowhere"},
+		{Gallery: Missing, Ref: "5"}, {Gallery: Missing, Ref: "6"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -53,8 +54,26 @@ func TestImportCases(t *testing.T) {
 	if err := r.NoteImports(t.Context(), []ImportFile{{Job: job, Path: "b.jpg", Result: ImportUnreadable, Reason: "no photo", Case: got[2].ID}}); err != nil {
 		t.Fatal(err)
 	}
+	// Two others neither, but someone has come to work on the one, and a family to the other.
+	worked := got[6:]
+	c, err := r.Case(t.Context(), worked[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Notes = "Found the parents."
+	if _, err := r.UpdateCase(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.writer.Exec("UPDATE families SET case_id = ? WHERE case_id = ?", worked[1].ID, report(t, r).Case.ID); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.DropEmptyImports(t.Context(), job); err != nil {
 		t.Fatal(err)
+	}
+	for _, w := range worked {
+		if _, err := r.Case(t.Context(), w.ID); err != nil {
+			t.Error("a case that someone has worked on is gone:", err)
+		}
 	}
 	if _, err := r.Case(t.Context(), got[2].ID); !errors.Is(err, ErrNotFound) {
 		t.Error("the empty case stays:", err)
@@ -67,7 +86,7 @@ func TestImportCases(t *testing.T) {
 		t.Errorf("%+v", files)
 	}
 	counts, added, known, err := r.ImportCounts(t.Context(), job)
-	if err != nil || counts[ImportAdded] != 1 || counts[ImportUnreadable] != 1 || added != 1 || known != 0 {
+	if err != nil || counts[ImportAdded] != 1 || counts[ImportUnreadable] != 1 || added != 3 || known != 0 {
 		t.Error(counts, added, known, err)
 	}
 	if !files[0].Done(1000, time.Unix(0, 0)) || files[0].Done(1000, time.Unix(1, 0)) || files[0].Done(999, time.Unix(0, 0)) || files[1].Done(0, time.Time{}) {

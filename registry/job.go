@@ -294,7 +294,7 @@ func (r *Registry) changeJob(ctx context.Context, what, step string, id JobID, f
 // mine refuses what only the process that is at a job may do.
 func (r *Registry) mine(j *jobRow) error {
 	if j.State != JobRunning || j.owner != r.owner {
-		return fmt.Errorf("%w: the job is no longer this process's", ErrConflict)
+		return refused(ErrConflict, "the job is no longer this process's")
 	}
 	return nil
 }
@@ -428,9 +428,9 @@ func (r *Registry) TakeJob(ctx context.Context, id JobID) (Job, error) {
 	return r.changeJob(ctx, "take", "job.taken", id, func(j *jobRow) (string, error) {
 		switch {
 		case j.State.Finished():
-			return "", fmt.Errorf("%w: the job is %s", ErrConflict, j.State)
+			return "", refused(ErrConflict, "the job is %s", j.State)
 		case j.State == JobRunning, j.here && j.owner != r.owner:
-			return "", fmt.Errorf("%w: another process is at the job", ErrConflict)
+			return "", refused(ErrConflict, "another process is at the job")
 		}
 		note := ""
 		if j.State != JobQueued {
@@ -518,7 +518,7 @@ func (r *Registry) FailJob(ctx context.Context, id JobID, reason string) (Job, e
 func (r *Registry) WishJob(ctx context.Context, id JobID, w JobWish) (Job, error) {
 	return r.changeJob(ctx, "steer", "job.wished", id, func(j *jobRow) (string, error) {
 		if j.State.Finished() {
-			return "", fmt.Errorf("%w: the job is %s", ErrConflict, j.State)
+			return "", refused(ErrConflict, "the job is %s", j.State)
 		}
 		switch w {
 		case WishPause:

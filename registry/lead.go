@@ -409,7 +409,7 @@ func (r *Registry) OpenLead(ctx context.Context, n NewLead, source LeadSource, n
 			return err
 		}
 		if !open {
-			return fmt.Errorf("a case of it is closed: %w", ErrConflict)
+			return refused(ErrConflict, "a case of it is closed")
 		}
 		l, err = leadOfPair(ctx, tx, n.Missing, n.Found)
 		if errors.Is(err, sql.ErrNoRows) {

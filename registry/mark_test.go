@@ -98,7 +98,8 @@ func TestLostLog(t *testing.T) {
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if r, err = Open(t.Context(), at, Options{}); err != nil {
+		// Later, as in another process' time the files would be too young to be strays.
+		if r, err = Open(t.Context(), at, Options{Now: func() time.Time { return time.Now().Add(time.Hour) }}); err != nil {
 			t.Fatal(err)
 		}
 		if r.Loss() == nil {
@@ -112,9 +113,6 @@ func TestLostLog(t *testing.T) {
 			}
 		}); err != nil {
 			t.Fatal(err)
-		}
-		for f := range photoFilesIn(t, r.photos()) { // in another process' time they are too young
-			os.Chtimes(f, time.Time{}, time.Now().Add(-time.Hour))
 		}
 		if _, err := r.Repair(t.Context(), RepairOptions{CheckOptions: expected, AcceptLoss: true}, func(Mended) {}); err != nil {
 			t.Fatal(err)
@@ -139,14 +137,6 @@ func TestLostLog(t *testing.T) {
 	if lost < 10 {
 		t.Error("photos were lost in only", lost, "of the cuts")
 	}
-}
-
-func photoFilesIn(t *testing.T, dir string) map[string]bool {
-	out := map[string]bool{}
-	for _, f := range files(t, dir) {
-		out[f] = true
-	}
-	return out
 }
 
 // TestNoMark takes the mark away or damages it: nobody can then say whether anything was lost, so what has no row is kept aside.

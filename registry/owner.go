@@ -54,6 +54,26 @@ func (r *Registry) alive(owner string) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
 }
 
+// Analysing says whether a process that lives, other than this one, has photos of the queue in hand.
+func (r *Registry) Analysing(ctx context.Context) (bool, error) {
+	const what = "who analyses photos"
+	rows, err := r.readers.QueryContext(ctx, "SELECT DISTINCT owner FROM photos WHERE state = 'queued' AND owner NOT IN ('', ?)", r.owner)
+	if err != nil {
+		return false, wrap(err, what)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var owner string
+		if err := rows.Scan(&owner); err != nil {
+			return false, wrap(err, what)
+		}
+		if r.alive(owner) {
+			return true, nil
+		}
+	}
+	return false, wrap(rows.Err(), what)
+}
+
 // becomeOwner makes this Registry's folder and locks it.
 func (r *Registry) becomeOwner(ctx context.Context) (err error) {
 	folder := filepath.Join(r.tmp(), r.owner)

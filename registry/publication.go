@@ -83,7 +83,7 @@ func (r *Registry) Propose(ctx context.Context, p Publication) (Publication, err
 		var live PublicationState
 		err = tx.QueryRowContext(ctx, "SELECT state FROM publications WHERE case_id = ? AND state IN ('proposed', 'published', 'removal')", c.ID).Scan(&live)
 		if err == nil {
-			return fmt.Errorf("it has a publication that is %s: %w", live, ErrConflict)
+			return refused(ErrConflict, "it has a publication that is %s", live)
 		}
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
@@ -126,9 +126,9 @@ func (r *Registry) Propose(ctx context.Context, p Publication) (Publication, err
 func publishable(c Case) error {
 	switch {
 	case c.Gallery != Found:
-		return fmt.Errorf("only found children are published: %w", ErrConflict)
+		return refused(ErrConflict, "only found children are published")
 	case c.Status != StatusOpen:
-		return fmt.Errorf("the case is closed: %w", ErrConflict)
+		return refused(ErrConflict, "the case is closed")
 	}
 	return nil
 }
@@ -288,7 +288,7 @@ func (r *Registry) changePublication(ctx context.Context, what, id string, from 
 		}
 		p = all[0]
 		if p.State != from {
-			return fmt.Errorf("it is %s: %w", p.State, ErrConflict)
+			return refused(ErrConflict, "it is %s", p.State)
 		}
 		action, err := fn(ctx, tx, &p)
 		if err != nil {

@@ -101,12 +101,10 @@ func (m *mender) mend(ctx context.Context, p Problem) (done string, err error) {
 	case "file.stray", "file.tmp":
 		return m.stray(ctx, p)
 	case "photo.subject":
-		return m.tx(ctx, p, "the choice of a face is taken back", func(ctx context.Context, tx *sql.Tx) (bool, error) {
-			// As the analysis does: the only face of a photo is the child's.
-			return touched(tx.ExecContext(ctx, `UPDATE photos SET
-				subject_by = CASE (SELECT count(*) FROM faces f WHERE f.photo_id = photos.id) WHEN 1 THEN 'only' ELSE '' END,
-				subject = coalesce((SELECT min(f.id) FROM faces f WHERE f.photo_id = photos.id HAVING count(*) = 1), '')
-				WHERE id = ? AND subject <> '' AND subject NOT IN (SELECT f.id FROM faces f WHERE f.photo_id = photos.id)`, p.Photo))
+		return m.again(ctx, p, func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `UPDATE photos SET subject = '', subject_by = ''
+				WHERE id = ? AND subject <> '' AND subject NOT IN (SELECT f.id FROM faces f WHERE f.photo_id = photos.id)`, p.Photo)
+			return err
 		})
 	case "face.damaged":
 		return m.again(ctx, p, func(ctx context.Context, tx *sql.Tx) error {
@@ -138,7 +136,8 @@ func (m *mender) mend(ctx context.Context, p Problem) (done string, err error) {
 			_, err := tx.ExecContext(ctx, "DELETE FROM embeddings WHERE face_id = ? AND recogniser = ?", p.Face, p.under)
 			return err
 		}
-		if m.active.n != 0 && !slices.Contains(m.active.Recognisers, p.under) {
+		// Those of a registry from before there were generations are not known until the server starts.
+		if len(m.active.Recognisers) > 0 && !slices.Contains(m.active.Recognisers, p.under) {
 			return m.tx(ctx, p, "the embedding, of a recogniser that is not in use, is removed", func(ctx context.Context, tx *sql.Tx) (bool, error) {
 				return true, drop(ctx, tx)
 			})
@@ -316,15 +315,16 @@ func (m *mender) stray(ctx context.Context, p Problem) (string, error) {
 	if m.o.DryRun {
 		return done, nil
 	}
-	if _, err := os.Lstat(p.path); errors.Is(err, os.ErrNotExist) { // where it was needed, by now
-		return "it is a photo's again", nil
+	const needed = "it is a photo's by now"
+	if _, err := os.Lstat(p.path); errors.Is(err, os.ErrNotExist) { // it is where it was needed
+		return needed, nil
 	}
-	move := m.moveToLost
 	if p.Code == "file.tmp" {
-		move = os.Remove
-	}
-	if err := move(p.path); err != nil {
-		return "", err
+		if err := os.Remove(p.path); err != nil {
+			return "", err
+		}
+	} else if moved, err := m.moveStray(ctx, p.path); err != nil || !moved {
+		return needed, err
 	}
 	return m.tx(ctx, p, done, func(context.Context, *sql.Tx) (bool, error) { return true, nil })
 }
@@ -362,6 +362,9 @@ func (m *mender) file(ctx context.Context, p Problem) (string, error) {
 		}
 		return m.tx(ctx, p, "its file is put back from "+from.where, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 			// What was set aside for the want of its file gets another try.
+			if _, err := tx.ExecContext(ctx, tryBeside, p.Photo); err != nil {
+				return false, err
+			}
 			_, err := tx.ExecContext(ctx, "UPDATE photos SET state = 'queued', tries = 0, reason = '' WHERE id = ? AND state = 'set_aside'", p.Photo)
 			return true, err
 		})
@@ -425,7 +428,7 @@ func (m *mender) putBack(ctx context.Context, name string, from func(context.Con
 		if err := os.Rename(path, filepath.Join(filepath.Dir(path), name)); err != nil {
 			return false, err
 		}
-		if err := m.moveToLost(filepath.Join(filepath.Dir(path), name)); err != nil {
+		if _, err := m.moveToLost(filepath.Join(filepath.Dir(path), name)); err != nil {
 			return false, err
 		}
 	} else if err := os.Rename(path, to); err != nil {

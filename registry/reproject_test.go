@@ -105,7 +105,7 @@ func TestReproject(t *testing.T) {
 	foreign := mustAdd(t, r, other.ID, []byte("foreign"))
 	save(t, r, foreign.ID, "ms.old", NewAnalysis{Faces: []NewFace{face(0, 5)}})
 	aside := mustAdd(t, r, other.ID, []byte("aside"))
-	if err := r.FailAnalysis(t.Context(), aside.ID, "no photo", true); err != nil {
+	if err := r.FailAnalysis(t.Context(), aside.ID, "ms.old", "no photo", true); err != nil {
 		t.Fatal(err)
 	}
 	queued := mustAdd(t, r, other.ID, []byte("queued"))

@@ -44,7 +44,7 @@ func (r *Registry) closeCase(ctx context.Context, tx *sql.Tx, id CaseID, as stri
 		return Case{}, err
 	}
 	if c.Status == StatusClosed {
-		return Case{}, fmt.Errorf("it is closed already: %w", ErrConflict)
+		return Case{}, refused(ErrConflict, "it is closed already")
 	}
 	now := r.now()
 	// A clock that stands in the past must not shorten the time, which the next look at the right clock would find over.
@@ -80,9 +80,9 @@ func (r *Registry) ReopenCase(ctx context.Context, id CaseID) (c Case, err error
 		}
 		switch {
 		case c.Status == StatusOpen:
-			return fmt.Errorf("it is open: %w", ErrConflict)
+			return refused(ErrConflict, "it is open")
 		case c.ClosedAs == Reunited:
-			return fmt.Errorf("the child is with its family: %w", ErrConflict)
+			return refused(ErrConflict, "the child is with its family")
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE cases SET status = ?, closed_as = '', destroy_at = 0, updated_at = ?, version = version + 1 WHERE id = ?",
 			StatusOpen, millis(r.now()), id); err != nil {

@@ -43,7 +43,7 @@ func (r *Registry) RecordReunion(ctx context.Context, u Reunion) error {
 func insertReunion(ctx context.Context, tx *sql.Tx, u Reunion) error {
 	other, err := scanReunion(tx.QueryRowContext(ctx, "SELECT "+reunionColumns+" FROM reunions u WHERE u.missing_case = ? OR u.found_case = ?", u.Missing, u.Found))
 	if err == nil {
-		return fmt.Errorf("%w: %s and %s are recorded as one child by %s, %s. If that is wrong, remove it first", ErrDuplicate,
+		return refused(ErrDuplicate, "%s and %s are recorded as one child by %s, %s. If that is wrong, remove it first",
 			other.Missing, other.Found, other.Laboratory, other.Kit)
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
@@ -74,14 +74,14 @@ func (r *Registry) Reunite(ctx context.Context, lead LeadID) (Lead, error) {
 			return err
 		}
 		if l.State != LeadConfirmed {
-			return fmt.Errorf("the lead is %s; only DNA's word reunites: %w", l.State, ErrConflict)
+			return refused(ErrConflict, "the lead is %s; only DNA's word reunites", l.State)
 		}
 		open, err := pairOpen(ctx, tx, l.Missing, l.Found)
 		if err != nil {
 			return err
 		}
 		if !open {
-			return fmt.Errorf("a case of it is closed; reopen it first: %w", ErrConflict)
+			return refused(ErrConflict, "a case of it is closed; reopen it first")
 		}
 		u := Reunion{Missing: l.Missing, Found: l.Found, RecordedBy: string(ActorOf(ctx).Account), RecordedAt: r.now()}
 		if err := tx.QueryRowContext(ctx, `SELECT d.laboratory, s.kit, d.result_on FROM dna_requests d JOIN dna_samples s ON s.request_id = d.id

@@ -179,12 +179,14 @@ type Restored struct {
 	Sessions int `json:"sessions"`     // ended
 	Invited  int `json:"invitations"`  // ended, families' unused codes among them
 	Keys     int `json:"revoked_keys"` // revoked
+	Hidden   int `json:"hidden"`       // children that the public saw, until someone shows them again
 }
 
 // Restore makes a registry of a database and photos/ that were put into dir from a backup: it checks the database throughout, brings
 // its schema up to date, and ends what may have ended since: all sessions, invitations, codes and keys, of which some may have been
-// taken from their holders after the snapshot, and backups under way. The audit says first that the registry was restored, from what
-// and by whom.
+// taken from their holders after the snapshot, and backups under way. Published children are hidden, as some may have been since; their
+// removal is asked for by nobody, so that any one person who may decide it can show them again. The audit says first that the registry
+// was restored, from what and by whom.
 //
 // ErrCorrupt when the database is damaged or names other photos than from does. ErrKey when the operator's key is not the registry's.
 func Restore(ctx context.Context, dir string, opts Options, from Restoring) (done Restored, err error) {
@@ -227,6 +229,9 @@ func Restore(ctx context.Context, dir string, opts Options, from Restoring) (don
 		if done.Keys, err = r.revokeAllKeys(ctx, tx); err != nil {
 			return err
 		}
+		if done.Hidden, err = r.hideAll(ctx, tx); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, "UPDATE jobs SET state = ?, wish = '', owner = '', ended_at = ? WHERE kind = ? AND state NOT IN (?, ?)",
 			JobCancelled, millis(r.now()), JobBackup, JobDone, JobCancelled)
 		return err
@@ -262,6 +267,23 @@ func (r *Registry) revokeAllKeys(ctx context.Context, tx *sql.Tx) (int, error) {
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return 0, err
+	}
+	return len(notes), r.audit(ctx, tx, notes...)
+}
+
+// hideAll asks for the removal of all that the public sees.
+func (r *Registry) hideAll(ctx context.Context, tx *sql.Tx) (int, error) {
+	all, _, err := publications(ctx, tx, "p.state = ?", "ORDER BY p.n", Published)
+	if err != nil {
+		return 0, err
+	}
+	notes := make([]Note, 0, len(all))
+	for _, p := range all {
+		if _, err := tx.ExecContext(ctx, "UPDATE publications SET state = ?, removal_by = '', removal_why = ?, removal_at = ? WHERE id = ?",
+			Removal, "restored from a backup", millis(r.now()), p.ID); err != nil {
+			return 0, err
+		}
+		notes = append(notes, Note{Action: "publication.removal_asked", Case: p.Case, Subject: p.ID, Detail: map[string]string{"why": "restored"}})
 	}
 	return len(notes), r.audit(ctx, tx, notes...)
 }

@@ -18,7 +18,7 @@ func TestStats(t *testing.T) {
 	save(t, r, mustAdd(t, r, b.ID, randomPhoto(2, 100)).ID, "set", NewAnalysis{})
 	waiting := mustAdd(t, r, b.ID, randomPhoto(3, 100))
 	broken := mustAdd(t, r, b.ID, randomPhoto(4, 100))
-	if err := r.FailAnalysis(t.Context(), broken.ID, "no", true); err != nil {
+	if err := r.FailAnalysis(t.Context(), broken.ID, "set", "no", true); err != nil {
 		t.Fatal(err)
 	}
 	s, err := r.Stats(t.Context())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -74,7 +75,8 @@ func (r *Registry) sweepPhotos(ctx context.Context) error {
 			return nil
 		}
 		if r.Loss() != nil {
-			return r.moveToLost(path)
+			_, err := r.moveToLost(path)
+			return err
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
@@ -121,20 +123,53 @@ func (r *Registry) eachStray(ctx context.Context, do func(path string) error) er
 // lostName is the folder in the registry's for files that belong to nothing there is. Nothing in it is ever removed.
 const lostName = "lost"
 
-// moveToLost moves a file to lost/.
-func (r *Registry) moveToLost(path string) error {
+// moveToLost moves a file to lost/, and says where it is now.
+func (r *Registry) moveToLost(path string) (to string, err error) {
 	folder := filepath.Join(r.dir, lostName)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
+		return "", err
 	}
-	to := filepath.Join(folder, filepath.Base(path))
+	to = filepath.Join(folder, filepath.Base(path))
 	if _, err := os.Lstat(to); err == nil {
 		to += newID(".")
 	}
 	if err := os.Rename(path, to); err != nil {
-		return err
+		return "", err
 	}
-	return errors.Join(syncDir(folder), syncDir(filepath.Dir(path)), syncDir(r.dir))
+	return to, errors.Join(syncDir(folder), syncDir(filepath.Dir(path)), syncDir(r.dir))
+}
+
+// moveStray moves a file that no row named a while ago to lost/, and says whether it did: a row may name it by now, as whoever adds a
+// photo gives the file its name before the row is written.
+func (r *Registry) moveStray(ctx context.Context, path string) (moved bool, err error) {
+	if named, err := r.names(ctx, path); err != nil || named {
+		return false, err
+	}
+	lost, err := r.moveToLost(path)
+	if err == nil {
+		err = r.at("stray.moved")
+	}
+	if err != nil {
+		return false, err
+	}
+	named, err := r.names(ctx, path)
+	if err != nil || !named {
+		return err == nil, err
+	}
+	if err := os.Rename(lost, path); err != nil {
+		return false, err
+	}
+	return false, errors.Join(syncDir(filepath.Dir(path)), syncDir(filepath.Dir(lost)))
+}
+
+// names says whether a row names the file of this path.
+func (r *Registry) names(ctx context.Context, path string) (named bool, err error) {
+	name := filepath.Base(path)
+	if !isFileName(name) || r.file(name) != path {
+		return false, nil
+	}
+	err = r.readers.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM photos WHERE file = ?)", name).Scan(&named)
+	return named, err
 }
 
 // filesUnder lists the files that rows name with the prefix.
@@ -199,13 +234,12 @@ func (r *Registry) reap(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// youngFile is how old a file must be before it is taken for a stray while other processes are at work: one of them may be
-// about to write its row.
+// youngFile is how long a file must have had its name before it is taken for a stray while other processes are at work: one of them may
+// be about to write its row.
 const youngFile = time.Minute
 
 // strays lists what eachStray finds and is really no one's.
 func (r *Registry) strays(ctx context.Context, do func(path string) error) error {
-	alone := r.alone()
 	return r.eachStray(ctx, func(path string) error {
 		info, err := os.Lstat(path)
 		if errors.Is(err, os.ErrNotExist) {
@@ -214,7 +248,9 @@ func (r *Registry) strays(ctx context.Context, do func(path string) error) error
 		if err != nil {
 			return err
 		}
-		if !alone && time.Since(info.ModTime()) < youngFile {
+		// Not when it was written, which may be long before it gets its name.
+		named := time.Unix(info.Sys().(*syscall.Stat_t).Ctim.Unix())
+		if r.now().Sub(named) < youngFile && !r.alone() {
 			return nil
 		}
 		return do(path)
@@ -224,8 +260,11 @@ func (r *Registry) strays(ctx context.Context, do func(path string) error) error
 // moveStrays moves the files that no row names to lost/, and says how many.
 func (r *Registry) moveStrays(ctx context.Context) (n int, err error) {
 	err = r.strays(ctx, func(path string) error {
-		n++
-		return r.moveToLost(path)
+		moved, err := r.moveStray(ctx, path)
+		if moved {
+			n++
+		}
+		return err
 	})
 	return n, err
 }

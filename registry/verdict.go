@@ -151,13 +151,13 @@ func (r *Registry) GiveVerdict(ctx context.Context, n NewVerdict, f Frozen) (Ver
 		}
 		switch {
 		case n.Round != l.Round:
-			return fmt.Errorf("the lead is in round %d, not %d; look at it again: %w", l.Round, n.Round, ErrConflict)
+			return refused(ErrConflict, "the lead is in round %d, not %d; look at it again", l.Round, n.Round)
 		case l.State == LeadDisputed && (judged || actor.Role != Supervisor):
 			return &ErrNotYours{"The two examiners differ. A supervisor who has not judged this lead settles it."}
 		case judged:
-			return fmt.Errorf("you gave another finding in this round: %w", ErrConflict)
+			return refused(ErrConflict, "you gave another finding in this round")
 		case l.State != LeadOpen && l.State != LeadDisputed:
-			return fmt.Errorf("the lead has been judged: %w", ErrConflict)
+			return refused(ErrConflict, "the lead has been judged")
 		}
 		first, err := scanVerdict(tx.QueryRowContext(ctx, "SELECT "+verdictColumns+" FROM verdicts v WHERE v.lead_id = ? AND v.round = ? AND v.seat = ?",
 			l.ID, l.Round, FirstSeat))
@@ -237,7 +237,7 @@ func mayJudge(ctx context.Context, tx *sql.Tx, actor Actor, l Lead) error {
 		return err
 	}
 	if closed {
-		return fmt.Errorf("a case of it is closed: %w", ErrConflict)
+		return refused(ErrConflict, "a case of it is closed")
 	}
 	return nil
 }

@@ -209,7 +209,7 @@ func (s *Server) publishedPicture(c *gin.Context) {
 			s.abort(c, err)
 			return
 		}
-		s.chips.lru.Add(key, small)
+		s.chips.keep(key, small)
 	}
 	// Whoever looks may keep it for as long as it takes to look; it must be gone soon after it is hidden.
 	c.Header("Cache-Control", "public, max-age=300")

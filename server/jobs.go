@@ -149,6 +149,7 @@ type jobsPage struct {
 type jobRow struct {
 	api.Job
 	KindName, StateName, StageName, WishName, FaultName string
+	Name                                                string   // kind and time, for buttons
 	Figures                                             []string // done, rate, time left
 	Bar                                                 bool     // there is a share to show
 	Counted                                             []counted
@@ -174,8 +175,12 @@ func (s *Server) jobsPage(c *gin.Context) {
 }
 
 func newJobRow(say text.Printer, j registry.Job) jobRow {
-	row := jobRow{Job: apiJob(j), KindName: say.T("jobs.kind." + string(j.Kind)), StateName: say.T("jobs.state." + string(j.State)), Since: when(j.CreatedAt)}
-	row.StageName = known(say, "jobs.stage."+row.Kind+"."+row.Stage)
+	row := jobRow{Job: apiJob(j), KindName: say.T("jobs.kind." + string(j.Kind)), StateName: say.T("jobs.state." + string(j.State)), Since: zoned(j.CreatedAt)}
+	row.Name = say.T("jobs.name", "Kind", row.KindName, "When", row.Since)
+	done := j.State == registry.JobDone
+	if !done { // of what is done, what came of it says all
+		row.StageName = known(say, "jobs.stage."+row.Kind+"."+row.Stage)
+	}
 	if row.Wish != "" {
 		row.WishName = say.T("jobs.wish." + row.Wish)
 	}
@@ -185,6 +190,7 @@ func newJobRow(say text.Printer, j registry.Job) jobRow {
 	digits := message.NewPrinter(language.Make(say.Lang()))
 	number := func(n int64) string { return digits.Sprint(n) }
 	switch {
+	case done:
 	case row.Total > 0:
 		row.Bar = true
 		share := min(100*float64(row.Done)/float64(row.Total), 100)
@@ -207,16 +213,19 @@ func newJobRow(say text.Printer, j registry.Job) jobRow {
 		row.Ran = span(say, j.Spent.Seconds())
 	}
 	if row.EndedAt != nil {
-		row.Ended = when(*row.EndedAt)
+		row.Ended = zoned(*row.EndedAt)
 	}
 	if j.State == registry.JobQueued && j.Reason != "" {
-		row.Again = when(j.Due)
+		row.Again = zoned(j.Due)
 	}
 	row.MayPause = j.State == registry.JobQueued || j.State == registry.JobRunning && j.Wish == registry.NoWish
 	row.MayResume = j.State == registry.JobPaused || j.State == registry.JobParked || row.Again != "" || j.Wish == registry.WishPause
 	row.MayCancel = !j.State.Finished() && j.Wish != registry.WishCancel
 	return row
 }
+
+// zoned is a time with its zone.
+func zoned(at time.Time) string { return at.Local().Format("2006-01-02 15:04 -07:00") }
 
 // known is the text of a key that is put together of a job's own codes, or nothing where people have no words for it.
 func known(say text.Printer, key string) string {

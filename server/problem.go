@@ -100,7 +100,7 @@ func (s *Server) problem(err error) error {
 	case errors.Is(err, registry.ErrCorrupt):
 		s.log.Error("stored data is damaged: run homeward check", "error", err)
 		return newProblem(http.StatusInternalServerError, "stored_damaged", "What is stored here is damaged. Nothing is wrong with what you did. Tell the operator, who can look for it with homeward check.")
-	case errors.Is(err, worker.ErrStart):
+	case errors.Is(err, worker.ErrStart), errors.Is(err, worker.ErrEnded):
 		s.log.Error("photos cannot be read", "error", err)
 		return newProblem(http.StatusServiceUnavailable, "models_failed", "The server cannot read photos at the moment. Try again later, and tell the operator.")
 	case errors.As(err, &broken):

@@ -3,23 +3,42 @@ package server
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"homeward/registry"
 )
 
-// renditionsKept bounds the pictures kept in memory, about 20 kB each; they are cheap to make again.
-const renditionsKept = 2000
+// Bounds of the pictures kept in memory, about 20 kB each; they are cheap to make again.
+const (
+	renditionsKept = 2000
+	renditionBytes = 128 << 20
+)
 
 // renditions keeps small pictures that were made lately, so that a page of candidates opens without decoding twenty photos.
 type renditions struct {
-	lru *lru.Cache[string, []byte]
+	lru   *lru.Cache[string, []byte]
+	bytes atomic.Int64
 }
 
-func newRenditions() (*renditions, error) {
-	c, err := lru.New[string, []byte](renditionsKept)
-	return &renditions{c}, err
+func newRenditions() (r *renditions, err error) {
+	r = &renditions{}
+	r.lru, err = lru.NewWithEvict(renditionsKept, func(_ string, pic []byte) { r.bytes.Add(-int64(len(pic))) })
+	return r, err
+}
+
+// keep keeps a picture, and lets go of those used longest ago where they have become too many.
+func (r *renditions) keep(key string, pic []byte) {
+	r.bytes.Add(int64(len(pic)))
+	if kept, _ := r.lru.ContainsOrAdd(key, pic); kept {
+		r.bytes.Add(-int64(len(pic)))
+	}
+	for r.bytes.Load() > renditionBytes {
+		if _, _, some := r.lru.RemoveOldest(); !some {
+			return
+		}
+	}
 }
 
 // forget drops all pictures: something was deleted, and no copy of it may linger.
@@ -76,7 +95,7 @@ func (s *Server) picture(ctx context.Context, what, size string, p registry.Phot
 		if pic, err = make(side); err != nil {
 			return nil, s.problem(err)
 		}
-		s.chips.lru.Add(key, pic)
+		s.chips.keep(key, pic)
 	}
 	// The person's own browser may keep it for a while; nothing between us may.
 	return &pictureOutput{ContentType: "image/jpeg", CacheControl: "private, max-age=600", Body: pic}, nil

@@ -247,7 +247,7 @@ func (s *Server) smaller(ctx context.Context, p registry.Photo) ([]byte, error) 
 	}
 	pic, err := s.finder.Rendition(ctx, p, exhibitSide)
 	if err == nil {
-		s.chips.lru.Add(key, pic)
+		s.chips.keep(key, pic)
 	}
 	return pic, err
 }

@@ -215,8 +215,12 @@ func readFace(body []byte, set models.Set) (f engine.Face, err error) {
 	return f, nil
 }
 
-// checkJPEG refuses what is no JPEG of sides up to most pixels: others open it without asking how large it is.
+// checkJPEG refuses what is no JPEG of sides up to most pixels, or has more bytes than those pixels would uncompressed: others open it and
+// keep it without asking how large it is.
 func checkJPEG(body []byte, most int) error {
+	if len(body) > 3*most*most+64<<10 {
+		return nonsense("a picture of %d bytes where %d pixels square were asked for", len(body), most)
+	}
 	c, err := jpeg.DecodeConfig(bytes.NewReader(body)) // reads the header alone
 	if err != nil || !bytes.HasSuffix(body, []byte("\xff\xd9")) {
 		return nonsense("a picture that is no JPEG")

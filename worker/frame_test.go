@@ -6,6 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"image"
+	"image/png"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"reflect"
@@ -13,6 +16,7 @@ import (
 	"testing"
 
 	"homeward/engine"
+	photos "homeward/internal/testphotos"
 	"homeward/models"
 )
 
@@ -74,6 +78,28 @@ func hostile(t testing.TB, set models.Set, says []byte) (*Pool, *process) {
 	return p, w
 }
 
+// TestNoise makes pictures of pure noise, which take as many bytes as any.
+func TestNoise(t *testing.T) {
+	p := openPool(t, Options{Workers: 1})
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, side := range []int{50, 320, 1024} {
+		noise := image.NewNRGBA(image.Rect(0, 0, side, side))
+		for i := range noise.Pix {
+			noise.Pix[i] = uint8(random.Uint32()) | uint8(i%4/3*255)
+		}
+		var photo bytes.Buffer
+		err := png.Encode(&photo, noise)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jpeg, err := p.Rendition(t.Context(), photo.Bytes(), side)
+		if err != nil {
+			t.Errorf("%d pixels: %v", side, err)
+		}
+		t.Logf("%d pixels square: %d bytes, %.2f for each", side, len(jpeg), float64(len(jpeg))/float64(side*side))
+	}
+}
+
 // TestHostile answers a photo with what no worker would say.
 func TestHostile(t *testing.T) {
 	set := testSet(t)
@@ -121,7 +147,9 @@ func TestHostile(t *testing.T) {
 			if a != nil {
 				t.Errorf("%+v", a)
 			}
-			crash(t, err, errNonsense.Error())
+			if crash(t, err, errNonsense.Error()); outside(err) {
+				t.Error("nonsense is nobody's fault")
+			}
 			if w.alive() {
 				t.Error("the process goes on")
 			}
@@ -130,6 +158,7 @@ func TestHostile(t *testing.T) {
 	for name, says := range map[string]string{
 		"no JPEG":    "GIF89a",
 		"huge JPEG":  "\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9",
+		"many bytes": string(photos.NoFace(t)) + strings.Repeat(" ", 3*100*100+64<<10) + "\xff\xd9",
 		"empty":      "",
 		"cut header": "\xff\xd8\xff\xd9",
 	} {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"syscall"
 
@@ -53,6 +54,8 @@ func work(raw string) error {
 	if os.Getenv(envLimited) == "" {
 		return limit(s)
 	}
+	// Where the whole service is told to end, the pool goes on with its photos until it has them; its end is ours.
+	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	// What a library prints must not get among the frames.
 	fd, err := unix.FcntlInt(uintptr(unix.Stdout), unix.F_DUPFD_CLOEXEC, 3)
 	if err == nil {
@@ -109,6 +112,13 @@ func limit(s settings) error {
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("give up new privileges: %w", err)
+	}
+	dir := s.Models
+	if s.Set == "" {
+		dir = ""
+	}
+	if err := confine(dir); err != nil {
+		return fmt.Errorf("shut a worker off from the files (Landlock): %w", err)
 	}
 	return fmt.Errorf("begin again with limits: %w", syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), envLimited+"=1")))
 }

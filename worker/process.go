@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -39,10 +40,12 @@ type process struct {
 	out    *os.File // from it
 	read   *bufio.Reader
 	said   printed
-	ended  chan struct{} // closed once it has ended
+	over   chan struct{} // closed once it has ended, and before it is known how
+	ended  chan struct{} // closed once that is known
 	talk   sync.Mutex    // held while a frame is written
 	since  time.Time     // without a photo since; guarded by the pool
 	killed sync.Once
+	ours   bool // it has not ended by itself but by kill
 }
 
 // launch starts a process; ready says when it can be used.
@@ -51,7 +54,7 @@ func (p *Pool) launch() (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &process{pool: p, ended: make(chan struct{})}
+	w := &process{pool: p, over: make(chan struct{}), ended: make(chan struct{})}
 	theirIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -77,7 +80,8 @@ func (p *Pool) launch() (_ *process, err error) {
 		}
 	}
 	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = theirIn, theirOut, &w.said
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a signal to our group, as by Ctrl-C, is for us to deal with
+	// A signal to our group, as by Ctrl-C, is for us to deal with; and its own group can be killed.
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	w.cmd.WaitDelay = time.Second
 	if err := w.cmd.Start(); err != nil {
 		return nil, errors.Join(err, in.Close(), out.Close())
@@ -85,7 +89,12 @@ func (p *Pool) launch() (_ *process, err error) {
 	w.in, w.out, w.read = in, out, bufio.NewReader(out)
 	go func() { // ends with the process
 		defer close(w.ended)
-		_ = w.cmd.Wait() // how it ended is in ProcessState
+		pid := w.cmd.Process.Pid
+		for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		}
+		close(w.over)
+		_ = unix.Kill(-pid, unix.SIGKILL) // what it may have left behind, while the number is still its own
+		_ = w.cmd.Wait()                  // how it ended is in ProcessState
 	}()
 	return w, nil
 }
@@ -102,7 +111,12 @@ func (w *process) alive() bool {
 // kill ends the process, and whatever waits for it.
 func (w *process) kill() {
 	w.killed.Do(func() {
-		_ = w.cmd.Process.Kill() // it may be over already
+		select {
+		case <-w.over:
+		default:
+			w.ours = true
+			_ = w.cmd.Process.Kill() // its children follow
+		}
 		w.in.Close()
 		w.out.Close() // even where the process has left a child that holds the other end
 	})
@@ -277,6 +291,12 @@ func (w *process) within(ctx context.Context, most time.Duration, talk func() er
 		_ = w.out.SetDeadline(time.Time{})
 		return nil
 	}
+	if limit == nil && brokenOff(err) { // it has most likely ended, and by whom is worth to know
+		select {
+		case <-w.over:
+		case <-time.After(grace):
+		}
+	}
 	w.end()
 	if w.pool.isClosed() {
 		return ErrClosed
@@ -288,7 +308,29 @@ func (w *process) within(ctx context.Context, most time.Duration, talk func() er
 	}
 	how := w.why(err)
 	w.pool.o.Log.Error("a process that reads photos ended", "how", how, "printed", w.said.String())
-	return &CrashError{"The program that reads photos stopped at this photo (" + how + "). Open the photo on your device, save a new copy, and send that.", how}
+	return &CrashError{
+		Reason:  "The program that reads photos stopped at this photo (" + how + "). Open the photo on your device, save a new copy, and send that.",
+		Outside: w.outside(),
+		how:     how,
+	}
+}
+
+// brokenOff says whether err is that the other end of a pipe is closed.
+func brokenOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.EPIPE)
+}
+
+// outside says whether an ended process was ended by the system or an operator: by a signal that a photo does not cause, and not from here.
+func (w *process) outside() bool {
+	status, _ := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if w.ours || !status.Signaled() {
+		return false
+	}
+	switch status.Signal() {
+	case unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGHUP:
+		return true
+	}
+	return false
 }
 
 // watch kills the process when it has taken more time than it may, and says so; when ctx ends it asks the process to stop. It returns when

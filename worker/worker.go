@@ -2,8 +2,8 @@
 // them ends that process and nothing else.
 //
 // A Pool hands each photo to one process and waits for its answer; process.go is its side of the talk, hook.go the other, frame.go what
-// passes between them. A process may have been taken over by a hostile photo: its answers are bounded and checked, and it has neither
-// secrets in its environment nor files of Homeward open.
+// passes between them. A process may have been taken over by a hostile photo: its answers are bounded and checked, it has neither
+// secrets in its environment nor files of Homeward open, and where the system has Landlock it can open none (confine.go).
 package worker
 
 import (
@@ -51,7 +51,10 @@ const MaxPhoto = 64 << 20
 // CrashError says that a process ended, or was ended at a limit, while it was at a photo.
 type CrashError struct {
 	Reason string // in words for a person: "The program that reads photos stopped at this photo (SIGSEGV). …"
-	how    string // in a few words, for the operator
+	// Outside means that it was killed neither by what it ran nor at a limit of its pool: by the system, which may have been out of memory,
+	// or by an operator. That is not the photo's doing, unless it happens again and again.
+	Outside bool
+	how     string // in a few words, for the operator
 }
 
 func (e *CrashError) Error() string { return e.Reason }
@@ -61,6 +64,9 @@ var ErrClosed = errors.New("the processes that read photos have been ended")
 
 // ErrStart means that no process could be started, which is no photo's doing.
 var ErrStart = errors.New("start a process that reads photos")
+
+// ErrEnded means that processes were ended from outside, again and again, while they were at a photo that nobody holds to blame.
+var ErrEnded = errors.New("the processes that read photos are being killed (where nobody does it, the machine is out of memory)")
 
 // Pool is worker processes. It is safe for concurrent use. A process that ended is replaced when it is needed.
 type Pool struct {
@@ -87,6 +93,9 @@ func Open(ctx context.Context, o Options) (*Pool, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if !canConfine() {
+		o.Log.Warn("this system has no Landlock (Linux 5.13 or later, turned on): a process that a photo has taken over could open the registry's files")
 	}
 	p := &Pool{o: o, slots: make(chan struct{}, o.Workers), all: map[*process]struct{}{}}
 	if o.Set != "" {

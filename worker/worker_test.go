@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -148,6 +149,145 @@ func crash(t *testing.T, err error, words string) {
 	}
 }
 
+// outside says whether a crash was from outside.
+func outside(err error) bool {
+	crashed := new(CrashError)
+	return errors.As(err, &crashed) && crashed.Outside
+}
+
+// TestTold sends a process at a photo the signals that tell a service to end: it goes on, until its pool is closed.
+func TestTold(t *testing.T) {
+	p := openPool(t, Options{Set: "default", Workers: 1})
+	pid := p.pids()[0]
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		a, err := p.Analyse(t.Context(), photos.Read(t, photos.Obama), func(engine.Header) error { return syscall.Kill(pid, s) })
+		if err != nil || len(a.Faces) != 1 {
+			t.Errorf("%v: %v", s, err)
+		}
+	}
+	if now := p.pids(); len(now) != 1 || now[0] != pid {
+		t.Errorf("process %d was replaced by %d", pid, now)
+	}
+}
+
+// TestChild looks what becomes of a process that a worker has started, when the worker ends.
+func TestChild(t *testing.T) {
+	for name, end := range map[string]func(p *Pool, pid int) error{
+		"killed":  func(_ *Pool, pid int) error { return syscall.Kill(pid, syscall.SIGKILL) },
+		"crashed": func(_ *Pool, pid int) error { return syscall.Kill(pid, syscall.SIGSEGV) },
+		"closed":  func(p *Pool, _ int) error { return p.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := openPool(t, Options{Set: "default", Workers: 1})
+			pid, child := p.pids()[0], 0
+			_, err := p.Analyse(t.Context(), testworker.Forks(photos.Read(t, photos.Obama)), func(engine.Header) error {
+				child = childOf(t, pid)
+				return end(p, pid)
+			})
+			if err == nil {
+				t.Error("the worker goes on")
+			}
+			gone(t, child)
+		})
+	}
+}
+
+// childOf waits until a process has a child.
+func childOf(t *testing.T, pid int) int {
+	t.Helper()
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+		lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+		if err != nil || len(lists) == 0 {
+			t.Fatalf("no list of children: %v", err)
+		}
+		for _, list := range lists {
+			children, _ := os.ReadFile(list)
+			if f := strings.Fields(string(children)); len(f) > 0 {
+				child, err := strconv.Atoi(f[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				return child
+			}
+		}
+	}
+	t.Fatalf("process %d has no child", pid)
+	return 0
+}
+
+// TestShutOff has a process try to get at a file of the registry's own user, and at the network.
+func TestShutOff(t *testing.T) {
+	if !canConfine() {
+		t.Skip("this system has no Landlock")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	abi, _, _ := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	address := ""
+	if abi >= 4 { // before, Landlock knew nothing of networks
+		address = l.Addr().String()
+	}
+	for _, set := range []string{"default", ""} {
+		file := filepath.Join(t.TempDir(), "registry.db")
+		if err := os.WriteFile(file, []byte("children"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := openPool(t, Options{Set: set, Workers: 1})
+		if _, err := p.Rendition(t.Context(), testworker.Intrudes(photos.Read(t, photos.Obama), file, address), 100); err != nil {
+			t.Errorf("set %q: it got at what it must not: %v", set, err)
+		}
+		if content, err := os.ReadFile(file); err != nil || string(content) != "children" {
+			t.Errorf("set %q: %q, %v", set, content, err)
+		}
+		if beside, err := os.ReadDir(filepath.Dir(file)); err != nil || len(beside) != 1 {
+			t.Errorf("set %q: %v, %v", set, beside, err)
+		}
+	}
+}
+
+// TestLinkedModels runs models that are links to elsewhere.
+func TestLinkedModels(t *testing.T) {
+	from, err := filepath.Abs(modelsDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, folders := t.TempDir(), t.TempDir()
+	for _, folder := range []string{"weights", "trained", "metrics"} {
+		entries, err := os.ReadDir(filepath.Join(from, folder))
+		if err == nil {
+			err = os.Mkdir(filepath.Join(store, folder), 0o755)
+		}
+		if err == nil {
+			err = os.Symlink(filepath.Join(store, folder), filepath.Join(folders, folder))
+		}
+		for _, e := range entries {
+			if err == nil {
+				err = os.Symlink(filepath.Join(from, folder, e.Name()), filepath.Join(store, folder, e.Name()))
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cards, err := filepath.Glob(filepath.Join(from, "*.json"))
+	for _, card := range cards {
+		if err == nil {
+			err = os.Symlink(card, filepath.Join(folders, filepath.Base(card)))
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "models [new]*")
+	if err == nil {
+		err = os.Symlink(folders, dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	works(t, openPool(t, Options{Models: dir, Set: "default", Workers: 1}))
+}
+
 // works asks p to find the one face of a portrait.
 func works(t *testing.T, p *Pool) {
 	t.Helper()
@@ -166,9 +306,14 @@ func TestCrash(t *testing.T) {
 	}
 	_, err := p.Analyse(ctx, photo, kill(syscall.SIGKILL))
 	crash(t, err, "(killed)")
+	if !outside(err) {
+		t.Error("a process killed from outside is held against the photo")
+	}
 	works(t, p)
 	_, err = p.Analyse(ctx, photo, kill(syscall.SIGSEGV))
-	crash(t, err, "(SIGSEGV)")
+	if crash(t, err, "(SIGSEGV)"); outside(err) {
+		t.Error("SIGSEGV is nobody's fault")
+	}
 	works(t, p)
 	decoded := false
 	_, err = p.Analyse(ctx, testworker.InModel(photo), func(engine.Header) error { decoded = true; return nil })
@@ -287,7 +432,9 @@ func TestLimits(t *testing.T) {
 			_, err := p.Analyse(t.Context(), big, nil)
 			var refused *engine.PhotoError
 			if c.words != "" || !errors.As(err, &refused) {
-				crash(t, err, c.words)
+				if crash(t, err, c.words); outside(err) {
+					t.Error("a photo that is stopped at a limit is not to blame")
+				}
 			}
 			if _, err := p.Rendition(t.Context(), photos.Read(t, photos.Obama), 100); err != nil {
 				t.Errorf("after it: %v", err)

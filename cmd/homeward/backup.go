@@ -105,11 +105,14 @@ func backupHandler(r *registry.Registry, told func(backup.Report)) jobs.Handler 
 }
 
 func printBackup(w io.Writer, r backup.Report) {
-	fmt.Fprintf(w, "Snapshot %d of %s: %d photos (%s) and a database of %s.\n", r.ID, clockTime(r.At), r.Photos, bytesText(r.PhotoBytes), bytesText(r.Database))
-	fmt.Fprintf(w, "New: %d photos (%s) and %d of %d pieces of the database; %s written in %s, and read back.\n",
-		r.NewPhotos, bytesText(r.NewPhotoBytes), r.NewChunks, r.Chunks, bytesText(r.Stored), r.Took.Round(10*time.Millisecond))
+	fmt.Fprintf(w, "Snapshot %d of %s: %s (%s) and a database of %s.\n", r.ID, clockTime(r.At), many(r.Photos, "photo"), bytesText(r.PhotoBytes), bytesText(r.Database))
+	fmt.Fprintf(w, "New: %s (%s) and %d of %d pieces of the database; %s written in %s, and read back.\n",
+		many(r.NewPhotos, "photo"), bytesText(r.NewPhotoBytes), r.NewChunks, r.Chunks, bytesText(r.Stored), r.Took.Round(10*time.Millisecond))
 	if r.Healed > 0 {
 		fmt.Fprintf(w, "%d damaged files of the backup were written anew. Look after the disk.\n", r.Healed)
+	}
+	if r.Unrecorded != "" {
+		fmt.Fprintf(w, "The snapshot is made, but the registry's audit could not note it: %s.\n", r.Unrecorded)
 	}
 	if r.Gone > 0 {
 		fmt.Fprintf(w, "%d photos were deleted meanwhile and are left out.\n", r.Gone)
@@ -192,7 +195,7 @@ Exit code 0: all is whole; 1: something is damaged, or the backup could not be r
 				for _, d := range v.Damaged {
 					fmt.Fprintf(w, "%s: %s%s\n", d.File, d.What, snapshotsText(d.Snapshots))
 				}
-				fmt.Fprintf(w, "%d snapshots, %d pieces of databases and lists, %d photos; %s read.\n", v.Snapshots, v.Chunks, v.Photos, bytesText(v.Bytes))
+				fmt.Fprintf(w, "%s, %d pieces of databases and lists, %s; %s read.\n", many(v.Snapshots, "snapshot"), v.Chunks, many(v.Photos, "photo"), bytesText(v.Bytes))
 				if v.Unused > 0 {
 					fmt.Fprintf(w, "%d files belong to no snapshot; the next backup may use them, 'homeward backup prune' removes them.\n", v.Unused)
 				}
@@ -259,7 +262,10 @@ Choose N so that the oldest snapshot is no older than you may keep such data: wi
 				if o.json {
 					return printJSON(c.OutOrStdout(), out)
 				}
-				fmt.Fprintf(c.OutOrStdout(), "Removed %d snapshots and %d files (%s) that only they needed; %d snapshots stay.\n", len(out.Removed), out.Files, bytesText(out.Bytes), len(out.Kept))
+				fmt.Fprintf(c.OutOrStdout(), "Removed %s and %s (%s) that only they needed; left: %s.\n", many(len(out.Removed), "snapshot"), many(out.Files, "file"), bytesText(out.Bytes), many(len(out.Kept), "snapshot"))
+				if n := len(out.Damaged); n > 0 {
+					fmt.Fprintf(c.OutOrStdout(), "%d of them are damaged and stay beside the %d that were asked for. Run 'homeward backup', which may heal them.\n", n, keep)
+				}
 				return nil
 			})
 		},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,7 +64,7 @@ Exit code 0: no problems; 1: problems, or the check could not be made.`,
 				fmt.Fprintf(c.OutOrStdout(), "No problems: %s.\n", counts(out.Checked))
 			}
 			if err == nil && bad > 0 {
-				err = fmt.Errorf("%d problems found", bad)
+				err = fmt.Errorf("%s found", many(bad, "problem"))
 			}
 			return err
 		},
@@ -73,10 +74,10 @@ Exit code 0: no problems; 1: problems, or the check could not be made.`,
 }
 
 func counts(n registry.Checked) string {
-	s := fmt.Sprintf("%d cases, %d photos (%s), %d faces, %d templates, %d embeddings, %d other sealed things, %d entries of the audit",
-		n.Cases, n.Photos, bytesText(n.Bytes), n.Faces, n.Templates, n.Embeddings, n.Sealed, n.Entries)
+	s := fmt.Sprintf("%s, %s (%s), %s, %s, %s, %s, %d in the audit", many(n.Cases, "case"), many(n.Photos, "photo"), bytesText(n.Bytes),
+		many(n.Faces, "face"), many(n.Templates, "template"), many(n.Embeddings, "embedding"), many(n.Sealed, "other sealed thing"), n.Entries)
 	if n.Lost > 0 {
-		s += fmt.Sprintf("; %d files lie in lost/", n.Lost)
+		s += fmt.Sprintf("; in lost/: %s", many(n.Lost, "file"))
 	}
 	return s
 }
@@ -117,7 +118,11 @@ func (o *options) withCare(ctx context.Context, unopened func(registry.Problem),
 		unopened(registry.NewProblem("registry.locked", "%v", err))
 		return nil
 	case errors.Is(err, registry.ErrCorrupt):
-		unopened(registry.NewProblem("registry.unopened", "%v", err))
+		_, why, ok := strings.Cut(err.Error(), registry.ErrCorrupt.Error()+": ")
+		if !ok {
+			why = err.Error()
+		}
+		unopened(registry.NewProblem("registry.unopened", "%s", why))
 		return nil
 	case err != nil:
 		return err
@@ -202,7 +207,7 @@ there is one. Exit code 0: nothing is left to mend; 1: something is.`,
 				fmt.Fprintf(c.OutOrStdout(), "Nothing to mend: %s.\n", counts(out.Checked))
 			}
 			if err == nil && left > 0 {
-				err = fmt.Errorf("%d problems could not be mended", left)
+				err = fmt.Errorf("%s could not be mended", many(left, "problem"))
 			}
 			return err
 		},

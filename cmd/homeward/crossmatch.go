@@ -64,7 +64,7 @@ It may be ended at any moment. The same command goes on where it stopped.`,
 				if o.json {
 					return printJSON(c.OutOrStdout(), done)
 				}
-				fmt.Fprintf(c.OutOrStdout(), "Cases compared: %d, with %d pairs, each from either side, of which %d were compared in full.\n", done.Compared, done.Pairs, done.InFull)
+				fmt.Fprintf(c.OutOrStdout(), "Cases compared: %d, with %s, each from either side; compared in full: %d.\n", done.Compared, many(done.Pairs, "pair"), done.InFull)
 				fmt.Fprintf(c.OutOrStdout(), "Leads: %d opened, %d of those there before changed.\n", done.Opened, done.Changed-done.Opened)
 				return nil
 			})

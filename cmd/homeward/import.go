@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,13 +26,15 @@ func importCommand(o *options) *cobra.Command {
 	var gallery, manifest, sheet, report string
 	var mapped []string
 	var dryRun, detach bool
+	var depth int
 	c := &cobra.Command{
 		Use:   "import DIR|FILE.zip|FILE.tar[.gz|.zst]",
-		Short: "Import a folder or an archive of photos, a subfolder per case, or by a manifest",
+		Short: "Import a folder or an archive of photos, a folder per case, or by a manifest",
 		Long: `Import photos into the registry, from a folder, a ZIP or a TAR archive, which is read as it is and never unpacked.
 
-It has a subfolder for each case, whose name becomes the case's reference. Or --manifest names a CSV or XLSX file, inside of it or not, with
-the columns photo and case, and if you like gallery, names (parted by ;), sex, born, born_to, region (a code of homeward region), place, on,
+It has a folder for each case, whose name becomes the case's reference. Folders of such folders, as of years, are seen through; where it is
+not clear which folders are the cases, say it with --case-depth: 1 for those at the top, 2 for those in them. Or --manifest names a CSV or XLSX file, inside of it or not, with
+the columns photo and case, and if you like gallery, names, former_names and aliases (parted by ;), sex, born, born_to, region (a code of homeward region), place, on,
 marks, notes and taken. Common Chinese headings are known; others are named with --map, as in --map case=编号 --map photo=照片. CSV may be
 UTF-8, UTF-16 or GBK. Dates are written 2009, 2009-05, 2009-05-17, 2009/5/17 or 2009年5月17日.
 
@@ -43,7 +47,7 @@ is kept: 'homeward import report JOB'. Links are not followed, and archives insi
 			if err := checkGallery(gallery); err != nil {
 				return err
 			}
-			a := importer.Args{Gallery: registry.Gallery(gallery), Sheet: sheet, Map: map[string]string{}}
+			a := importer.Args{Gallery: registry.Gallery(gallery), Sheet: sheet, Map: map[string]string{}, CaseDepth: depth}
 			for _, m := range mapped {
 				column, heading, ok := strings.Cut(m, "=")
 				if !ok || heading == "" {
@@ -56,6 +60,10 @@ is kept: 'homeward import report JOB'. Links are not followed, and archives insi
 				return usageError{err}
 			case manifest == "" && (len(mapped) > 0 || sheet != ""):
 				return usageError{errors.New("--map and --sheet say how to read a --manifest")}
+			case c.Flags().Changed("case-depth") && (depth < 1 || depth > importer.MaxLevel):
+				return usageError{fmt.Errorf("--case-depth %d: it is 1 for the folders at the top, 2 for those in them, and so on to %d", depth, importer.MaxLevel)}
+			case manifest != "" && depth > 0:
+				return usageError{errors.New("--case-depth is for folders of cases; with a --manifest, its lines say what belongs to which case")}
 			case detach && (dryRun || report != ""):
 				return usageError{errors.New("--detach leaves the import to a server: ask for its report with 'homeward import report' when it is done")}
 			}
@@ -94,6 +102,7 @@ is kept: 'homeward import report JOB'. Links are not followed, and archives insi
 	f.StringVar(&manifest, "manifest", "", "CSV or XLSX file that says which photo is whose")
 	f.StringArrayVar(&mapped, "map", nil, "COLUMN=HEADING: what the manifest calls a column; once for each")
 	f.StringVar(&sheet, "sheet", "", "sheet of the workbook; by default the first")
+	f.IntVar(&depth, "case-depth", 0, "which folders are the cases: 1 those at the top, 2 those in them, …; by default found out")
 	f.BoolVar(&dryRun, "dry-run", false, "say what would happen, and write nothing to the registry")
 	f.StringVar(&report, "report", "", "file for what became of each file: .csv or .jsonl")
 	f.BoolVar(&detach, "detach", false, "leave it to a running 'homeward serve', which must be able to read the same path")
@@ -125,10 +134,18 @@ func importReport(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return writeReport(c.OutOrStdout(), file, o.json, func(tell func(importer.Line) error) error {
-					_, err := importer.ReadReport(c.Context(), r, j.ID, tell)
+				n := 0
+				err = writeReport(c.OutOrStdout(), file, o.json, func(tell func(importer.Line) error) error {
+					_, err := importer.ReadReport(c.Context(), r, j.ID, func(l importer.Line) error {
+						n++
+						return tell(l)
+					})
 					return err
 				})
+				if err == nil && file != "" {
+					fmt.Fprintf(c.ErrOrStderr(), "The report, of %d lines, is in %s.\n", n, file)
+				}
+				return err
 			})
 		},
 	}
@@ -148,15 +165,29 @@ func checkReportFile(file string) error {
 // writeReport writes lines to a file, which only the operator may read as it names people, or to w where none is named.
 func writeReport(w io.Writer, file string, asJSON bool, all func(func(importer.Line) error) error) (err error) {
 	if file != "" {
-		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
-			return fmt.Errorf("write the report: %w", err)
+		f, failed := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if failed != nil {
+			return fmt.Errorf("write the report: %w", failed)
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
+		if err := f.Chmod(0o600); err != nil { // one that was there before
+			return fmt.Errorf("write the report: keep others from reading it: %w", err)
+		}
 		w, asJSON = f, strings.EqualFold(filepath.Ext(file), ".jsonl")
 		return writeLines(w, asJSON, all)
 	}
-	return writeLines(w, asJSON, all)
+	if !asJSON { // for people; programs get names as they are
+		return writeLines(w, false, func(tell func(importer.Line) error) error {
+			return all(func(l importer.Line) error { return tell(visibleLine(l)) })
+		})
+	}
+	return writeLines(w, true, all)
+}
+
+// visibleLine is a line for a terminal, which no name in it can steer.
+func visibleLine(l importer.Line) importer.Line {
+	l.Path, l.Case, l.Reason, l.Remark = importer.Visible(l.Path), importer.Visible(l.Case), importer.Visible(l.Reason), importer.Visible(l.Remark)
+	return l
 }
 
 func writeLines(w io.Writer, asJSON bool, all func(func(importer.Line) error) error) (err error) {
@@ -172,14 +203,17 @@ func writeLines(w io.Writer, asJSON bool, all func(func(importer.Line) error) er
 	return lines.Flush()
 }
 
-// printSeen says how a manifest was read.
+// printSeen says how a manifest was read, or which folders are the cases.
 func printSeen(w io.Writer, s importer.Seen) {
+	if s.SuchAs != "" {
+		fmt.Fprintf(w, "Cases are the folders at level %d, such as %s.\n", s.CaseDepth, importer.Visible(s.SuchAs))
+	}
 	if s.Manifest == "" {
 		return
 	}
-	fmt.Fprintf(w, "Manifest: %s; columns %s.\n", s.Manifest, s.Columns)
+	fmt.Fprintf(w, "Manifest: %s; columns %s.\n", importer.Visible(s.Manifest), importer.Visible(s.Columns))
 	if len(s.Unused) > 0 {
-		fmt.Fprintf(w, "Not used, as no column of that name is known: %s. Name them with --map if they should be.\n", strings.Join(s.Unused, ", "))
+		fmt.Fprintf(w, "Not used, as no column of that name is known: %s. Name them with --map if they should be.\n", importer.Visible(strings.Join(s.Unused, ", ")))
 	}
 }
 
@@ -191,6 +225,7 @@ type shownReport struct {
 }
 
 func (s *shownReport) tell(l importer.Line) {
+	l = visibleLine(l)
 	reason := l.Reason
 	if l.Remark != "" {
 		reason = strings.TrimSpace(reason + " " + l.Remark)
@@ -202,14 +237,10 @@ func (s *shownReport) tell(l importer.Line) {
 		s.rest++
 		return
 	}
-	result := l.Outcome
-	if l.Stored() {
-		result = importer.Added
-	}
 	if l.Line > 0 {
 		reason = fmt.Sprintf("line %d: %s", l.Line, reason)
 	}
-	fmt.Fprintf(s.out, "%s  %s  %s\n", result, l.Path, reason)
+	fmt.Fprintf(s.out, "%s  %s  %s\n", l.Outcome, l.Path, reason)
 }
 
 // reportImport prints what an import did; whole says whether it came to its end.
@@ -217,11 +248,13 @@ func (o *options) reportImport(c *cobra.Command, r *registry.Registry, j registr
 	ctx, out := context.WithoutCancel(c.Context()), c.OutOrStdout()
 	lines, shown := json.NewEncoder(out), &shownReport{out: out}
 	var sum importer.Report
+	became := map[importer.Outcome]int{}
 	all := func(also func(importer.Line) error) (err error) {
 		sum, err = importer.ReadReport(ctx, r, j.ID, func(l importer.Line) error {
 			if err := also(l); err != nil {
 				return err
 			}
+			became[l.Outcome]++
 			if o.json {
 				return lines.Encode(l)
 			}
@@ -257,21 +290,40 @@ func (o *options) reportImport(c *cobra.Command, r *registry.Registry, j registr
 	}
 	fmt.Fprintf(out, "cases: %d added, %d known before\nphotos: %d added, %d there before, %d not taken (%d unreadable, %d skipped)\n",
 		sum.CasesAdded, sum.CasesKnown, sum.Added, sum.Duplicates, sum.NotTaken(), sum.Unreadable, sum.Skipped)
+	if sum.Added > 0 {
+		var parts []string
+		for _, o := range []struct {
+			outcome importer.Outcome
+			words   string
+		}{
+			{importer.Added, "ready"}, {importer.SeveralFaces, "several faces"}, {importer.TooPoor, "too poor"}, {importer.NoFace, "no face"},
+			{importer.SetAside, "set aside"}, {importer.Waiting, "waiting"}, {importer.Deleted, "deleted since"},
+		} {
+			if n := became[o.outcome]; n > 0 {
+				parts = append(parts, fmt.Sprintf("%d %s", n, o.words))
+			}
+		}
+		fmt.Fprintf(out, "%d added: %s\n", sum.Added, strings.Join(parts, ", "))
+	}
 	for _, also := range []struct {
-		n    int64
-		text string
+		n         int64
+		one, more string
 	}{
-		{sum.NeedSubject, "photos show several faces: open their cases and choose the child's."},
-		{sum.NoFace + sum.TooPoor, "photos have no face that can be searched with; they stay with their cases."},
-		{sum.SetAside, "photos could not be analysed; they stay with their cases, and their reasons with them."},
-		{sum.Waiting, "photos are stored, and their faces are still being looked for."},
-		{sum.Alike, "photos look the same as one that is there already: see the report."},
-		{sum.NotReached, "photos that the manifest names have not been reached."},
+		{sum.NeedSubject, "photo shows several faces: open its case and choose the child's.", "photos show several faces: open their cases and choose the child's."},
+		{sum.NoFace + sum.TooPoor, "photo has no face that can be searched with; it stays with its case.", "photos have no face that can be searched with; they stay with their cases."},
+		{sum.SetAside, "photo could not be analysed; it stays with its case, and the reason with it.", "photos could not be analysed; they stay with their cases, and their reasons with them."},
+		{sum.Waiting, "photo is stored, and its faces are still being looked for.", "photos are stored, and their faces are still being looked for."},
+		{sum.Alike, "photo looks the same as one that is there already: see the report.", "photos look the same as one that is there already: see the report."},
+		{sum.NotReached, "photo that the manifest names has not been reached.", "photos that the manifest names have not been reached."},
 	} {
-		if also.n > 0 {
-			fmt.Fprintf(out, "%d %s\n", also.n, also.text)
+		switch {
+		case also.n == 1:
+			fmt.Fprintf(out, "1 %s\n", also.one)
+		case also.n > 1:
+			fmt.Fprintf(out, "%d %s\n", also.n, also.more)
 		}
 	}
+	fmt.Fprintf(out, "report again: homeward import report %s\n", j.ID)
 	return nothingTaken(whole, sum)
 }
 
@@ -295,16 +347,26 @@ func dryRunImport(c *cobra.Command, o *options, a importer.Args, file string) (e
 	default:
 		defer func() { err = errors.Join(err, r.Close()) }()
 	}
-	var sum importer.DryReport
+	var lines []importer.Line // in memory, because they come in another order than an import's report has
+	sum, failed := importer.DryRun(ctx, r, a, func(l importer.Line) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if failed != nil && lines == nil {
+		return failed
+	}
+	slices.SortFunc(lines, func(a, b importer.Line) int { return cmp.Or(strings.Compare(a.Path, b.Path), a.Line-b.Line) })
 	shown := &shownReport{out: out}
-	all := func(also func(importer.Line) error) (err error) {
-		sum, err = importer.DryRun(ctx, r, a, func(l importer.Line) error {
+	all := func(also func(importer.Line) error) error {
+		for _, l := range lines {
 			if !o.json {
 				shown.tell(l)
 			}
-			return also(l)
-		})
-		return err
+			if err := also(l); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	switch {
 	case file != "":
@@ -314,6 +376,7 @@ func dryRunImport(c *cobra.Command, o *options, a importer.Args, file string) (e
 	default:
 		err = all(func(importer.Line) error { return nil })
 	}
+	err = errors.Join(err, failed)
 	if o.json {
 		return errors.Join(err, json.NewEncoder(out).Encode(sum))
 	}
@@ -321,7 +384,11 @@ func dryRunImport(c *cobra.Command, o *options, a importer.Args, file string) (e
 		fmt.Fprintf(out, "… and %d more: --report FILE.csv lists all.\n", shown.rest)
 	}
 	printSeen(out, sum.Seen)
-	fmt.Fprintf(out, "cases: %d new, %d known\nphotos: %d new, %d there already, %d could not be taken (%d unreadable, %d skipped)\nNothing was written. Whether a face is found, the import shows.\n",
+	fmt.Fprintf(out, "cases: %d new, %d known\nphotos: %d new, %d there already, %d could not be taken (%d unreadable, %d skipped)\n",
 		sum.CasesNew, sum.CasesKnown, sum.New, sum.Known, sum.Unreadable+sum.Skipped, sum.Unreadable, sum.Skipped)
+	if sum.Largest != "" {
+		fmt.Fprintf(out, "largest case: %s, with %d photos\n", importer.Visible(sum.Largest), sum.LargestPhotos)
+	}
+	fmt.Fprintln(out, "Nothing was written. Whether a photo is whole and has a face, the import shows.")
 	return err
 }

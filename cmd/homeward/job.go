@@ -106,6 +106,7 @@ const lineEvery = 10 * time.Second
 type show struct {
 	out      io.Writer
 	terminal bool
+	before   string                   // each line
 	bar      *progressbar.ProgressBar // of the stage; nil before the first
 	stage    string
 	said     string    // the last line
@@ -130,7 +131,7 @@ func (s *show) tell(j registry.Job) {
 
 func (s *show) line(line string) {
 	s.said, s.at = line, time.Now()
-	fmt.Fprintln(s.out, line)
+	fmt.Fprintln(s.out, s.before+line)
 }
 
 func (s *show) draw(j registry.Job) {
@@ -166,22 +167,34 @@ func (s *show) end() {
 // jobLine is a job in a line of a log.
 func jobLine(j registry.Job) string {
 	parts := []string{fmt.Sprintf("%s %s %s", clockTime(time.Now()), j.Kind, j.State)}
-	if p := figures(j); p != "" {
+	if p := figures(j); p != "" && j.State != registry.JobDone {
 		parts = append(parts, p)
 	}
 	return strings.Join(append(parts, speed(j)...), ", ")
 }
 
-// figures say how far a job is: "reading 3/10 (30%)".
+// figures say how far a job is, "reading 3/10 (30%)", or what came of one that is done: "4 added, 1 unreadable".
 func figures(j registry.Job) string {
 	p := j.Progress
 	var parts []string
+	if j.State == registry.JobDone {
+		for _, name := range counted(p) {
+			switch n := p.Counts[name]; {
+			case n == 0:
+			case j.Kind == registry.JobBackup: // one count is the snapshot's number
+				parts = append(parts, fmt.Sprintf("%s %d", words(name), n))
+			default:
+				parts = append(parts, fmt.Sprintf("%d %s", n, words(name)))
+			}
+		}
+		return strings.Join(parts, ", ")
+	}
 	if p.Stage != "" {
 		parts = append(parts, words(p.Stage))
 	}
 	switch {
 	case p.Total > 0:
-		parts = append(parts, fmt.Sprintf("%d/%d (%.0f%%)", p.Done, p.Total, 100*float64(p.Done)/float64(p.Total)))
+		parts = append(parts, fmt.Sprintf("%d/%d (%d%%)", p.Done, p.Total, min(100*p.Done/p.Total, 100)))
 	case p.Done > 0:
 		parts = append(parts, fmt.Sprint(p.Done))
 	}
@@ -197,13 +210,15 @@ func speed(j registry.Job) []string {
 	if left := leftOf(j); left != "" {
 		parts = append(parts, left+" left")
 	}
-	for _, name := range slices.Sorted(maps.Keys(j.Progress.Counts)) {
-		if strings.HasPrefix(name, "ms_") { // where the time goes, for figures
-			continue
-		}
+	for _, name := range counted(j.Progress) {
 		parts = append(parts, fmt.Sprintf("%s %d", words(name), j.Progress.Counts[name]))
 	}
 	return parts
+}
+
+// counted are the names of what a job counts, without where the time goes.
+func counted(p registry.Progress) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(p.Counts)), func(name string) bool { return strings.HasPrefix(name, "ms_") })
 }
 
 // rateOf is how fast a running job goes.

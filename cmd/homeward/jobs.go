@@ -1,15 +1,20 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"homeward/importer"
 	"homeward/registry"
 )
 
@@ -67,6 +72,28 @@ func stateOf(j registry.Job) string {
 	return string(j.State)
 }
 
+// aboutOf is in a few words what a job works on; generations has the names of what is reindexed.
+func aboutOf(j registry.Job, generations []registry.Generation) string {
+	switch j.Kind {
+	case registry.JobImport:
+		var a importer.Args
+		if json.Unmarshal(j.Args, &a) != nil || a.Source == "" {
+			return ""
+		}
+		return fmt.Sprintf("%s (%s)", importer.Visible(filepath.Base(a.Source)), a.Gallery)
+	case registry.JobReindex:
+		for _, g := range generations {
+			if g.ID == j.About {
+				return g.Name + "/" + g.Metric
+			}
+		}
+		return "" // it was dropped
+	case registry.JobBackup:
+		return importer.Visible(filepath.Base(j.About))
+	}
+	return j.About
+}
+
 func jobsCommand(o *options) *cobra.Command {
 	limit := 50
 	c := &cobra.Command{
@@ -94,9 +121,13 @@ that was in vain five times.`,
 					}
 					return printJSON(c.OutOrStdout(), rows)
 				}
-				return printRows(c.OutOrStdout(), false, all, "ID\tKIND\tSTATE\tDONE\tRATE\tLEFT\tSINCE\tREASON", func(j registry.Job) string {
-					return strings.Join([]string{string(j.ID), string(j.Kind), stateOf(j), or(figures(j)), or(rateOf(j)), or(leftOf(j)),
-						clockTime(j.CreatedAt), or(oneLine(j.Reason))}, "\t")
+				generations, err := r.Generations(c.Context())
+				if err != nil {
+					return err
+				}
+				return printRows(c.OutOrStdout(), false, all, "ID\tKIND\tABOUT\tSTATE\tDONE\tRATE\tLEFT\tSINCE\tBY\tREASON", func(j registry.Job) string {
+					return strings.Join([]string{string(j.ID), string(j.Kind), or(aboutOf(j, generations)), stateOf(j), or(figures(j)), or(rateOf(j)), or(leftOf(j)),
+						clockTime(j.CreatedAt), j.CreatedBy, or(oneLine(j.Reason))}, "\t")
 				})
 			})
 		},
@@ -109,18 +140,18 @@ that was in vain five times.`,
 		},
 	}
 	watching := &cobra.Command{
-		Use: "watch [ID]", Short: "Show a job's progress until it ends; the one that is under way if none is named", Args: args(0, 1, "the id of a job, or nothing"),
+		Use: "watch [ID]", Short: "Show a job's progress until it ends; of all that are under way if none is named", Args: args(0, 1, "the id of a job, or nothing"),
 		RunE: func(c *cobra.Command, given []string) error {
 			if len(given) == 0 {
 				return o.withRegistry(c.Context(), true, func(r *registry.Registry) error {
-					j, err := underWay(c, r)
+					all, err := underWay(c, r)
 					if err != nil {
 						return err
 					}
-					return watchJob(c, r, j)
+					return watchJobs(c, r, all)
 				})
 			}
-			return o.withJob(c, given[0], func(r *registry.Registry, j registry.Job) error { return watchJob(c, r, j) })
+			return o.withJob(c, given[0], func(r *registry.Registry, j registry.Job) error { return watchJobs(c, r, []registry.Job{j}) })
 		},
 	}
 	c.AddCommand(show, watching,
@@ -144,35 +175,38 @@ func (o *options) withJob(c *cobra.Command, id string, do func(*registry.Registr
 	})
 }
 
-// underWay finds the one job that runs, or else waits.
-func underWay(c *cobra.Command, r *registry.Registry) (registry.Job, error) {
+// underWay finds the jobs that run, or else those that wait.
+func underWay(c *cobra.Command, r *registry.Registry) ([]registry.Job, error) {
 	all, err := r.Jobs(c.Context(), registry.MaxListed)
 	if err != nil {
-		return registry.Job{}, err
+		return nil, err
 	}
 	for _, s := range []registry.JobState{registry.JobRunning, registry.JobQueued} {
-		var of []registry.Job
-		var ids []string
-		for _, j := range all {
-			if j.State == s {
-				of, ids = append(of, j), append(ids, string(j.ID))
-			}
+		if of := slices.DeleteFunc(slices.Clone(all), func(j registry.Job) bool { return j.State != s }); len(of) > 0 {
+			return of, nil
 		}
-		switch len(of) {
-		case 0:
-			continue
-		case 1:
-			return of[0], nil
-		}
-		return registry.Job{}, usageError{fmt.Errorf("%d jobs are %s; say which to watch: %s", len(of), s, strings.Join(ids, ", "))}
 	}
-	return registry.Job{}, errors.New("no job is under way: 'homeward jobs' lists those that ended")
+	return nil, errors.New("no job is under way: 'homeward jobs' lists those that ended")
 }
 
-func watchJob(c *cobra.Command, r *registry.Registry, j registry.Job) error {
+// watchJobs shows jobs until each ends: one as a bar in a terminal, several as lines with their ids.
+func watchJobs(c *cobra.Command, r *registry.Registry, all []registry.Job) error {
+	errs := make([]error, len(all))
+	var watching sync.WaitGroup
+	for i, j := range all {
+		watching.Go(func() { errs[i] = watchJob(c, r, j.ID, len(all) > 1) })
+	}
+	watching.Wait()
+	return errors.Join(errs...)
+}
+
+func watchJob(c *cobra.Command, r *registry.Registry, id registry.JobID, beside bool) error {
 	out := c.ErrOrStderr()
-	s := newShow(out, onTerminal(out))
-	j, err := watch(c.Context(), r, j.ID, s)
+	s := newShow(out, !beside && onTerminal(out))
+	if beside {
+		s.before = string(id) + " "
+	}
+	j, err := watch(c.Context(), r, id, s)
 	s.end()
 	if err != nil {
 		return err

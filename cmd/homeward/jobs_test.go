@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -349,5 +350,70 @@ func TestShowInATerminal(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "\n") {
 		t.Errorf("goes on to another line: %q", out.String())
+	}
+}
+
+// TestWatchAll watches two jobs at once, each in lines of its own, until both have ended.
+func TestWatchAll(t *testing.T) {
+	data := t.TempDir()
+	r := openRegistry(t, data)
+	under := make(map[registry.JobID]bool)
+	for _, kind := range []registry.JobKind{registry.JobImport, registry.JobBackup} {
+		j, _, err := r.Enqueue(t.Context(), registry.NewJob{Kind: kind, About: "one"})
+		if err == nil {
+			_, err = r.TakeJob(t.Context(), j.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		under[j.ID] = true
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "--data", data, "jobs", "watch")
+	cmd.Env = append(os.Environ(), beHomeward+"=1")
+	out, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		fmt.Fprintln(&all, lines.Text())
+		id, _, _ := strings.Cut(lines.Text(), " ")
+		if under[registry.JobID(id)] {
+			delete(under, registry.JobID(id))
+			if err := r.EndJob(t.Context(), registry.JobID(id), registry.JobDone, ""); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err != nil || len(under) > 0 || strings.Count(all.String(), "is done.") != 2 {
+		t.Errorf("%v: %s", err, all.String())
+	}
+}
+
+// TestFigures: of a job that is done, what came of it; of others, how far they are, never more than all.
+func TestFigures(t *testing.T) {
+	counts := map[string]int64{"added": 4, "unreadable": 1, "skipped": 0, "ms_decode": 77}
+	for _, c := range []struct {
+		kind  registry.JobKind
+		state registry.JobState
+		p     registry.Progress
+		want  string
+	}{
+		{registry.JobImport, registry.JobRunning, registry.Progress{Stage: "photos", Done: 2, Total: 3, Counts: counts}, "photos 2/3 (66%)"},
+		{registry.JobImport, registry.JobRunning, registry.Progress{Stage: "photos", Total: 3}, "photos 0/3 (0%)"},
+		{registry.JobReindex, registry.JobPaused, registry.Progress{Stage: "photos", Done: 4, Total: 3}, "photos 4/3 (100%)"},
+		{registry.JobImport, registry.JobDone, registry.Progress{Stage: "compare", Done: 4, Total: 4, Counts: counts}, "4 added, 1 unreadable"},
+		{registry.JobBackup, registry.JobDone, registry.Progress{Counts: map[string]int64{"snapshot": 3, "new_photos": 2}}, "new photos 2, snapshot 3"},
+	} {
+		if got := figures(registry.Job{Kind: c.kind, State: c.state, Progress: c.p}); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }

@@ -37,14 +37,14 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	err := root().ExecuteContext(ctx)
+	c, err := root().ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintln(os.Stderr, "homeward:", err)
 	var usage usageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
-		fmt.Fprintln(os.Stderr, "Run 'homeward help' for how to use it.")
+		fmt.Fprintf(os.Stderr, "Run '%s --help' for how to use it.\n", c.CommandPath())
 		return exitUsage
 	}
 	return exitFailed
@@ -79,7 +79,7 @@ func root() *cobra.Command {
 	p.StringVar(&o.models, "models", os.Getenv("HOMEWARD_MODELS"), "directory of the model cards (HOMEWARD_MODELS)")
 	p.StringVar(&o.set, "set", os.Getenv("HOMEWARD_SET"), "name of the model set (HOMEWARD_SET), by default \"default\"; a registry keeps its own")
 	p.BoolVar(&o.json, "json", false, "print results as JSON")
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{plainly(err)} })
 	c.AddCommand(serveCommand(o), facesCommand(o), searchCommand(o), importCommand(o), jobsCommand(o), reindexCommand(o), modelsCommand(o), accountCommand(o), keyCommand(o), reunionCommand(o), regionCommand(o), auditCommand(o), retentionCommand(o), trainCommand(o), evalCommand(o), embedCommand(o), checkCommand(o), repairCommand(o), statsCommand(o), backupCommand(o), restoreCommand(o), crossmatchCommand(o))
 	return c
 }
@@ -111,6 +111,25 @@ func checkGallery(g string) error {
 	return nil
 }
 
+// plainly says what a flag with a number takes.
+func plainly(err error) error {
+	var n *strconv.NumError
+	if !errors.As(err, &n) {
+		return err
+	}
+	want := "a whole number"
+	switch n.Func {
+	case "ParseFloat":
+		want = "a number"
+	case "ParseBool":
+		want = "true or false"
+	}
+	if errors.Is(n.Err, strconv.ErrRange) {
+		want = "a smaller number"
+	}
+	return fmt.Errorf("%s: give %s", strings.TrimSuffix(err.Error(), ": "+n.Error()), want)
+}
+
 // args checks how many arguments a command got; want says in words what it takes.
 func args(least, most int, want string) cobra.PositionalArgs {
 	return func(c *cobra.Command, given []string) error {
@@ -137,6 +156,14 @@ func (o *options) withFinder(ctx context.Context, existing bool, do func(*finder
 	defer func() { err = errors.Join(err, f.Close()) }()
 	warnOfLoss(f.Registry)
 	return do(f)
+}
+
+// many is a number of things: "1 photo", "2 photos".
+func many[N int | int64](n N, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // printJSON prints v for a program to read.

@@ -101,14 +101,22 @@ for the same models reads no photo and takes seconds. Nothing answers with it un
 			},
 		},
 		&cobra.Command{
-			Use: "back", Short: "Answer again with the one before", Args: args(0, 0, "no arguments"),
+			Use: "back", Short: "Answer again with the one before; twice is forward again", Args: args(0, 0, "no arguments"),
 			RunE: func(c *cobra.Command, _ []string) error {
 				return o.withOwnSet(c.Context(), threshold, func(f *finder.Finder) error {
+					before, err := f.Registry.ActiveGeneration(c.Context())
+					if err != nil {
+						return err
+					}
 					g, err := lastKept(c.Context(), f.Registry)
 					if err != nil {
 						return err
 					}
-					return switchTo(c, f, g)
+					if err := switchTo(c, f, g); err != nil {
+						return err
+					}
+					fmt.Fprintf(c.OutOrStdout(), "Before that, set %[1]s with metric %[2]s answered: 'homeward reindex back' once more would go forward to it.\n", before.Name, before.Metric)
+					return nil
 				})
 			},
 		},

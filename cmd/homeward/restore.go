@@ -22,7 +22,8 @@ place at the end: ended at any moment, it leaves no half registry.
 The operator's key is needed: give it with --operator-key, or put it into the new directory first. It is in no backup.
 
 Everybody signs in again afterwards, programs need new keys, and invitations and families' unused codes new ones: some may have been
-taken back after the snapshot. Accounts and passwords are as they were then; look through 'homeward account list'. What was deleted after
+taken back after the snapshot. Children in the public gallery are hidden until someone shows them again, as they may have been hidden
+after it too: their removal waits for a decision. Accounts and passwords are as they were then; look through 'homeward account list'. What was deleted after
 the snapshot is back; what the retention has ended since is destroyed again by itself.`,
 		Args: args(1, 1, "the folder of the backup"),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -39,8 +40,8 @@ the snapshot is back; what the retention has ended since is destroyed again by i
 			if o.json {
 				return printJSON(w, out)
 			}
-			fmt.Fprintf(w, "%s is snapshot %d of %s again: %d cases, %d photos (%s); every file was checked, in %s.\n", o.data, out.ID, clockTime(out.At),
-				out.Counts["cases"], out.Photos-int64(len(out.Damaged)), bytesText(out.PhotoBytes), out.Took.Round(10*time.Millisecond))
+			fmt.Fprintf(w, "%s is snapshot %d of %s again: %s, %s (%s); every file was checked, in %s.\n", o.data, out.ID, clockTime(out.At),
+				many(out.Counts["cases"], "case"), many(out.Photos-int64(len(out.Damaged)), "photo"), bytesText(out.PhotoBytes), out.Took.Round(10*time.Millisecond))
 			if out.LeftOut > 0 {
 				fmt.Fprintf(w, "%d photos are left out that were deleted while the snapshot was taken.\n", out.LeftOut)
 			}
@@ -50,7 +51,10 @@ the snapshot is back; what the retention has ended since is destroyed again by i
 			for _, name := range out.Lost {
 				fmt.Fprintf(w, "Photo file %s was lost before the snapshot.\n", name)
 			}
-			fmt.Fprintf(w, "Ended: %d sessions, %d invitations and codes, %d keys. People sign in again; make new keys with 'homeward key add'.\n", out.Sessions, out.Invited, out.Keys)
+			fmt.Fprintf(w, "Ended: sessions %d, invitations and codes %d, keys %d. People sign in again; make new keys with 'homeward key add'.\n", out.Sessions, out.Invited, out.Keys)
+			if out.Hidden > 0 {
+				fmt.Fprintf(w, "Hidden: %d published children. Someone must look at each, among what waits for a second person, and show it again or end it.\n", out.Hidden)
+			}
 			if o.operatorKey != "" {
 				fmt.Fprintf(w, "The operator's key stays where it is: go on giving --operator-key %s, or put it into %s.\n", o.operatorKey, o.data)
 			}

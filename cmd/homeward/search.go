@@ -112,7 +112,11 @@ func (s *searching) run(ctx context.Context, f *finder.Finder, w io.Writer, asJS
 		}
 	}
 	if st, err := f.Status(ctx); err == nil && st.Queued > 0 {
-		fmt.Fprintf(os.Stderr, "%d photos are not analysed yet and cannot be found: start `homeward serve`, or run `homeward import` again.\n", st.Queued)
+		hint := "start `homeward serve`, or run `homeward import` again"
+		if at, err := f.Registry.Analysing(ctx); err == nil && at {
+			hint = "another process is at it; search again in a while"
+		}
+		fmt.Fprintf(os.Stderr, "Not analysed yet, and not to be found: %s; %s.\n", many(st.Queued, "photo"), hint)
 	}
 	p, err := s.probe(ctx, f)
 	if err != nil {

@@ -72,7 +72,7 @@ func serve(ctx context.Context, o *options, listen string, threshold float64, we
 	}
 	defer l.Close()
 	config := o.config()
-	config.Log, config.LeadThreshold = log, threshold
+	config.Log, config.LeadThreshold, config.GoOver = log, threshold, true
 	f, err := finder.Open(ctx, config)
 	if err != nil {
 		return err

@@ -33,6 +33,8 @@ CREATE TABLE import_files (
     mtime    INTEGER NOT NULL, -- microseconds; -2^63 where it is to be read again in any case
     result   TEXT    NOT NULL CHECK (result IN ('case', 'wanted', 'added', 'duplicate', 'unreadable', 'skipped')),
     reason   TEXT    NOT NULL, -- why it was not taken
+    remark   TEXT    NOT NULL, -- what of its line in the manifest was left out
+    ref      TEXT    NOT NULL, -- of the case in whose folder it lies, where there is no case
     taken    TEXT    NOT NULL, -- of a wanted photo: when it was taken, as the manifest says
     case_id  TEXT             REFERENCES cases (id) ON DELETE CASCADE, -- so that a case's file names go with it
     photo_id TEXT    NOT NULL,
