@@ -648,8 +648,8 @@ func TestForgetJobs(t *testing.T) {
 	kept := enqueue(t, r, NewJob{Kind: JobImport, About: "unfinished"})
 	claimJob(t, r, JobImport)
 	for i := range forgetAtOnce + 3 {
-		if _, err := r.writer.Exec(`INSERT INTO import_files (job_id, path, line, size, mtime, result, reason, taken, photo_id)
-			VALUES (?, ?, 0, 1, 1, 'added', '', '', '')`, old.ID, i); err != nil {
+		if _, err := r.writer.Exec(`INSERT INTO import_files (job_id, path, line, size, mtime, result, reason, remark, ref, taken, photo_id)
+			VALUES (?, ?, 0, 1, 1, 'added', '', '', '', '', '')`, old.ID, i); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -51,7 +51,7 @@ func TestJobs(t *testing.T) {
 		t.Errorf("%+v %v", j, err)
 	}
 	page := s.shownPage(t, admin.key, "/jobs")
-	for _, want := range []string{"Import", "Running", "Reading photos", "3,000 of 10,000 (30 %)", "12.3 per second", "about 9 minutes left", "2,990", "Unreadable", string(id)} {
+	for _, want := range []string{"Import", "Running", "Reading photos", "3,000 of 10,000 (30 %)", "12.3 per second", "about 9 minutes left", "2,990", "Unreadable", `aria-label="Pause: Import of 20`, string(id)} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not show %q", want)
 		}
