@@ -264,7 +264,10 @@ class Studio:
         elif format == "png":
             im.convert("RGB").save(out, "PNG", compress_level=2)
         elif format == "webp":
-            im.convert("RGB").save(out, "WEBP", quality=quality, method=1, exif=exif)
+            try:
+                im.convert("RGB").save(out, "WEBP", quality=quality, method=1, exif=exif)
+            except ValueError:  # so much noise that its first partition overflows
+                return self.coded(im, format, quality - 15, exif)
         else:
             pillow_heif.from_pillow(im.convert("RGB")).save(out, quality=quality, exif=exif.tobytes())
         return out.getvalue()
