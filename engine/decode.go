@@ -20,6 +20,9 @@ const (
 	// megapixels but saves 12 or 50 unless forced. Checked before a pixel is decoded, so it also bounds memory: a
 	// progressive JPEG or an interlaced PNG of this size needs some 800 MB while it is decoded, others a few rows.
 	MaxPixels = 100_000_000
+	// MaxBytes is the largest photo accepted: a 100-megapixel JPEG of a good camera has about 50 MB. Whoever reads a photo
+	// holds it to that.
+	MaxBytes = 64 << 20
 	// MaxSide is the longest side accepted, the most that JPEG can declare.
 	MaxSide = 65_535
 	// MinSide is the shortest side accepted: no face fits into less.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"homeward/engine"
-	"homeward/match"
 	"homeward/registry"
 	"homeward/worker"
 )
@@ -181,11 +180,7 @@ func (g *generation) template(e engine.Face) (template []float32, embeddings map
 			embeddings[g.fingerprints[v.Recogniser]] = v.Vector
 		}
 	}
-	template, err = g.metric.Template(embeddings)
-	if errors.Is(err, match.ErrNoTemplate) {
-		return nil, embeddings, nil
-	}
-	if err != nil {
+	if template, err = g.project(embeddings); err != nil {
 		return nil, nil, fmt.Errorf("fuse embeddings: %w", err)
 	}
 	return template, embeddings, nil

@@ -14,8 +14,8 @@ import (
 	"homeward/registry"
 )
 
-// MaxPhotoBytes bounds one photo: a 100-megapixel JPEG of a good camera has about 50 MB.
-const MaxPhotoBytes = 64 << 20
+// MaxPhotoBytes bounds one photo.
+const MaxPhotoBytes = engine.MaxBytes
 
 // NewPhoto is what the sender says of a photo.
 type NewPhoto struct {

@@ -16,9 +16,6 @@ import (
 	"homeward/models"
 )
 
-// maxBytes is the largest photo that is read.
-const maxBytes = 64 << 20
-
 // Sample is a labelled photo after the engine has seen it.
 type Sample struct {
 	Row
@@ -165,7 +162,7 @@ func read(path string) (photo []byte, problem string) {
 		return nil, "cannot be read: " + err.Error()
 	case !info.Mode().IsRegular():
 		return nil, "is not a file"
-	case info.Size() > maxBytes:
+	case info.Size() > engine.MaxBytes:
 		return nil, "is larger than 64 MB"
 	}
 	if photo, err = os.ReadFile(path); err != nil {

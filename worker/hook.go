@@ -158,7 +158,7 @@ func listen(r io.Reader, jobs chan<- job) {
 		case kindRequest, kindGo, kindStop:
 			return maxSmall
 		case kindPhoto:
-			return MaxPhoto
+			return engine.MaxBytes
 		}
 		return -1
 	}

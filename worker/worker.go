@@ -45,9 +45,6 @@ const (
 	DefaultTime   = time.Minute
 )
 
-// MaxPhoto is the largest photo in bytes that a process is given.
-const MaxPhoto = 64 << 20
-
 // CrashError says that a process ended, or was ended at a limit, while it was at a photo.
 type CrashError struct {
 	Reason string // in words for a person: "The program that reads photos stopped at this photo (SIGSEGV). …"
@@ -200,8 +197,8 @@ func (p *Pool) picture(ctx context.Context, r request, photo []byte) (jpeg []byt
 
 // ask hands a photo to a process and what it answers to to.
 func (p *Pool) ask(ctx context.Context, r request, photo []byte, to answers) error {
-	if len(photo) > MaxPhoto {
-		return fmt.Errorf("the photo has %d bytes, more than %d MB: use a smaller copy", len(photo), MaxPhoto>>20)
+	if len(photo) > engine.MaxBytes {
+		return fmt.Errorf("the photo has %d bytes, more than %d MB: use a smaller copy", len(photo), engine.MaxBytes>>20)
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -375,7 +375,7 @@ func TestCaller(t *testing.T) {
 	if _, err := p.Analyse(ctx, photo, nil); err != context.Canceled {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
-	if _, err := p.Analyse(t.Context(), make([]byte, MaxPhoto+1), nil); err == nil {
+	if _, err := p.Analyse(t.Context(), make([]byte, engine.MaxBytes+1), nil); err == nil {
 		t.Error("a photo of any size is taken")
 	}
 	works(t, p)

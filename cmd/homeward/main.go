@@ -146,9 +146,14 @@ func (o *options) config() finder.Config {
 
 // withFinder opens the registry and the models for one command. existing says that there must be a registry already: a
 // mistyped directory must not answer like one without a match.
-func (o *options) withFinder(ctx context.Context, existing bool, do func(*finder.Finder) error) (err error) {
+func (o *options) withFinder(ctx context.Context, existing bool, do func(*finder.Finder) error) error {
 	config := o.config()
 	config.Existing = existing
+	return withConfig(ctx, config, do)
+}
+
+// withConfig is withFinder of any configuration.
+func withConfig(ctx context.Context, config finder.Config, do func(*finder.Finder) error) (err error) {
 	f, err := finder.Open(ctx, config)
 	if err != nil {
 		return err

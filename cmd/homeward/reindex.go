@@ -140,16 +140,10 @@ for the same models reads no photo and takes seconds. Nothing answers with it un
 }
 
 // withOwnSet opens the registry and the models that it works with, whatever --set names.
-func (o *options) withOwnSet(ctx context.Context, threshold float64, do func(*finder.Finder) error) (err error) {
+func (o *options) withOwnSet(ctx context.Context, threshold float64, do func(*finder.Finder) error) error {
 	config := o.config()
 	config.Existing, config.Set, config.LeadThreshold = true, "", threshold
-	f, err := finder.Open(ctx, config)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	warnOfLoss(f.Registry)
-	return do(f)
+	return withConfig(ctx, config, do)
 }
 
 func (o *options) reindex(c *cobra.Command, f *finder.Finder, set, metric string, then, detach bool, threshold float64) error {
